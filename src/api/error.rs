@@ -83,6 +83,10 @@ error_kinds! {
         redis ERR, refused as -, repeat never;
     PostNotFound: 404 "post-not-found", "No such post",
         redis ERR, refused as -, repeat never;
+    OriginNotFound: 404 "origin-not-found", "The origin has no such value",
+        redis ERR, refused as -, repeat never;
+    NoOrigin: 404 "no-origin", "There is no origin to read through to",
+        redis ERR, refused as -, repeat never;
     MethodNotAllowed: 405 "method-not-allowed", "The route does not take this method",
         redis ERR, refused as -, repeat never;
     NotAcceptable: 406 "not-acceptable", "The answer has another media type",
@@ -139,6 +143,8 @@ error_kinds! {
         redis ERR, refused as "outcome-unknown", repeat never;
     Internal: 500 "internal", "The server failed",
         redis ERR, refused as -, repeat never;
+    OriginFailed: 502 "origin-failed", "The origin gives no value",
+        redis ERR, refused as -, repeat later;
     NotReady: 503 "not-ready", "The node does not serve current data",
         redis LOADING, refused as -, repeat later;
     PositionAhead: 503 "position-ahead", "The position is not applied here yet",
@@ -148,6 +154,8 @@ error_kinds! {
     TooManyConnections: 503 "too-many-connections", "As many connections are open as may be",
         redis ERR, refused as -, repeat later;
     TooManyWatchers: 503 "too-many-watchers", "As many watchers are there as may be",
+        redis BUSY, refused as -, repeat later;
+    OriginBusy: 503 "origin-busy", "As many values are fetched as may be at once",
         redis BUSY, refused as -, repeat later;
     DiskFull: 503 "disk-full", "The disk is full",
         redis MISCONF, refused as "disk-full", repeat later;
@@ -167,6 +175,8 @@ error_kinds! {
         redis READONLY, refused as "stepped-down", repeat never;
     NotReplicated: 504 "not-replicated", "Applied, and not acknowledged by a replica in time",
         redis NOREPLICAS, refused as "not-replicated", repeat never;
+    OriginTimeout: 504 "origin-timeout", "The origin has not answered in time",
+        redis TRYAGAIN, refused as -, repeat later;
     UnsupportedVersion: 505 "unsupported-version", "Not HTTP/1.0, HTTP/1.1 or HTTP/2",
         redis ERR, refused as -, repeat never;
     MemoryFull: 507 "memory-full", "The memory budget is used up",

@@ -32,6 +32,7 @@ mod json;
 mod middleware;
 mod nodes;
 mod operations;
+mod origin_demo;
 mod plain_post;
 mod posts;
 mod problem;
@@ -57,11 +58,12 @@ mod write_request;
 mod writes;
 
 pub use browsers::BrowserPolicy;
+pub use origin_demo::DemoOrigin;
 pub use route::ROUTE_LABELS;
 pub use serve::HttpServer;
 pub use settings::HttpSettings;
 
-pub use super::service::NodeAbout;
+pub use super::service::{NodeAbout, OriginSource};
 
 use crate::{
     base::clock::Clock, base::metrics::NodeMetrics, base::secret::Secret, engine::shard::Shard,
@@ -86,6 +88,8 @@ pub struct ApiContext {
     pub metrics: Arc<NodeMetrics>,
     /// The constant part of `/status`.
     pub about: Arc<NodeAbout>,
+    /// The source of values that the cache does not have, if there is one.
+    pub origin: Option<Arc<OriginSource>>,
 }
 
 /// The rule for requests that only nodes may send.

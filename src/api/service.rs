@@ -15,6 +15,7 @@ mod counters;
 mod entries;
 mod forwarding;
 mod health;
+mod origin;
 mod peers;
 mod query;
 mod read_wait;
@@ -30,6 +31,7 @@ pub use counters::{CounterOf, check_counter_key};
 pub use entries::{EntriesOf, EntryListing, EntryOf, no_entry};
 pub use forwarding::{LeaderAnswer, WriteOutcome, WriteRequest, is_meant};
 pub use health::RoleStatus;
+pub use origin::{OriginSource, ThroughAnswer, ThroughRead};
 pub use peers::AppendReceiver;
 pub use query::{AllCounts, CountOf, CountsOf, CountsWalk, LargestCounts, QueryReply, ReadQuery, no_word};
 pub(super) use role::{RoleContext, RoleSlot, RoleSlots};
@@ -74,6 +76,8 @@ pub struct Service {
     pub(super) position_wait: Duration,
     /// Reads that wait for a position.
     pub(super) waiting_reads: Arc<Budget>,
+    /// The source of values that the cache does not have, if there is one.
+    pub(super) origin: Option<Arc<OriginSource>>,
 }
 
 /// The receipt of a write, and the database that its position is of.
@@ -140,6 +144,7 @@ impl Service {
             return Ok(AcceptedWrite { receipt, database });
         }
         let takes_away = matches!(batch.op, WriteOp::RemoveWords | WriteOp::DropNamespace);
+        role.before_write(&batch);
         let submitted = match role.leader() {
             Some(leader) => leader.submit_from(batch, level, usage.queue(leader.queue_limits())).await,
             None => Err(WriteError::Stopping), // the role that took this write has ended

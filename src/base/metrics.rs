@@ -8,11 +8,13 @@
 
 mod counter_queues;
 mod entry_reads;
+mod origin;
 mod requests;
 mod scrape;
 
 pub use counter_queues::SidelinedTotals;
 pub use entry_reads::EntryReadTotals;
+pub use origin::OriginMetrics;
 pub use requests::MAX_ROUTES;
 pub use scrape::ScrapeFamilies;
 
@@ -158,6 +160,8 @@ pub struct NodeMetrics {
     pub sidelined: SidelinedTotals,
     /// Writes that the leader has answered by way of this node.
     pub forwarded: IntCounter,
+    /// Fetches from the origin.
+    pub origin: OriginMetrics,
     /// Writes waiting for the Writer now.
     pub queue_depth: IntGauge,
     /// Syncs of the log.
@@ -306,6 +310,7 @@ impl NodeMetrics {
                 "memdb_forwarded_total",
                 "Writes that the leader has answered by way of this node.",
             ),
+            origin: OriginMetrics::new(&of),
             queue_depth: of.gauge(LEADER, "memdb_queue_depth", "Writes waiting for the Writer."),
             syncs: of.counter(WITH_LOG, "memdb_syncs_total", "Syncs of the log."),
             sync_seconds: of.histogram(WITH_LOG, "memdb_sync_seconds", "Seconds a sync of the log took."),
@@ -322,11 +327,7 @@ impl NodeMetrics {
                 "The lower 48 bits of the digest of all counts: equal on nodes at one position.",
             ),
             ready: of.gauge(EVERYWHERE, "memdb_ready", "1 while the node serves current data."),
-            poisoned: of.gauge(
-                LEADER,
-                "memdb_poisoned",
-                "1 once a failed write to the disk has ended writing until a restart.",
-            ),
+            poisoned: of.gauge(LEADER, "memdb_poisoned", "1 once a failed write to the disk has ended writing."),
             words_bytes: of.gauge(EVERYWHERE, "memdb_words_bytes", "Bytes of memory that words and counts take."),
             entries: of.gauge(EVERYWHERE, "memdb_entries", "Entries and posts."),
             entry_bytes: of.gauge(EVERYWHERE, "memdb_entry_bytes", "Bytes of memory that entries and posts take."),

@@ -6,7 +6,7 @@
 use super::{
     MachineClock, NodeError,
     machine::{draw_name, random},
-    resources::{NodeListener, STOP_GRACE, browser_policy, http_settings, metrics, node_access, window},
+    resources::{NodeListener, STOP_GRACE, browser_policy, http_settings, metrics, node_access, origin_source, window},
 };
 use crate::{
     api::http::{ApiContext, HttpServer, NodeAbout},
@@ -112,6 +112,7 @@ impl FileFollowerNode {
             clock,
             metrics: metrics(settings, NodeRole::LocalReplica),
             about: Arc::new(about),
+            origin: origin_source(settings)?,
         };
         let server = HttpServer::start(listening.share()?, api, http_settings(settings))?;
         Ok(Self { server, view, stopping, ended, thread })

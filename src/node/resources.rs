@@ -3,16 +3,18 @@
 
 use super::{NodeError, machine::draw_name};
 use crate::{
-    api::http::{ApiContext, BrowserPolicy, HttpServer, HttpSettings, NodeAbout, NodeAccess, ROUTE_LABELS},
+    api::http::{
+        ApiContext, BrowserPolicy, HttpServer, HttpSettings, NodeAbout, NodeAccess, OriginSource, ROUTE_LABELS,
+    },
     base::clock::Clock,
     base::failpoint,
     base::limits,
     base::metrics::{NodeLimits, NodeMetrics, NodeRole},
-    config::{LeadershipSettings, NodeSettings},
+    config::{LeadershipSettings, NodeSettings, OriginSettings},
     data::store::DedupLimits,
     engine::shard::{Shard, ShardRole},
     engine::view::DatabaseView,
-    net::write_forwarder::WriteForwarder,
+    net::{origin_client::OriginClient, write_forwarder::WriteForwarder},
     storage::disk::{DirectoryLock, Disk, RealDisk},
     storage::manifest::Manifest,
 };
@@ -130,7 +132,8 @@ impl NodeResources {
         }
         let (nodes, browsers, metrics) = (node_access(settings), browser_policy(settings), Arc::clone(&self.metrics));
         let clock = Arc::clone(&self.clock);
-        let api = ApiContext { shard, forward, nodes, browsers, clock, metrics, about };
+        let origin = origin_source(settings)?;
+        let api = ApiContext { shard, forward, nodes, browsers, clock, metrics, about, origin };
         *server = Some(HttpServer::start(self.listening.share()?, api, http_settings(settings))?);
         Ok(())
     }
@@ -249,6 +252,17 @@ pub(super) fn http_settings(settings: &NodeSettings) -> HttpSettings {
         max_value_bytes: settings.max_value_bytes,
         ..HttpSettings::default()
     }
+}
+
+/// Gives the source of values that the cache does not have.
+///
+/// # Errors
+/// If the system has no HTTP client.
+pub(super) fn origin_source(settings: &NodeSettings) -> io::Result<Option<Arc<OriginSource>>> {
+    let Some(OriginSettings { template, timeout_ms, rules }) = settings.origin.clone() else { return Ok(None) };
+    let patience = Duration::from_millis(timeout_ms);
+    let client = OriginClient::new(template, patience, settings.max_value_bytes).map_err(io::Error::other)?;
+    Ok(Some(Arc::new(OriginSource { client, rules })))
 }
 
 pub(super) fn browser_policy(settings: &NodeSettings) -> Arc<BrowserPolicy> {

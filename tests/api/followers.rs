@@ -384,6 +384,7 @@ fn a_local_replica_passes_writes_on_and_takes_notices() {
         clock: Arc::new(node::TestClock::default()),
         metrics: Arc::new(NodeMetrics::new(NodeRole::LocalReplica, NodeLimits::default(), ROUTE_LABELS)),
         about: Arc::new(about),
+        origin: None,
     };
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let server = HttpServer::start(listener, api, node::settings()).expect("it starts");

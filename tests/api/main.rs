@@ -18,5 +18,6 @@ mod parameters;
 mod posts;
 mod routes;
 mod shares;
+mod through;
 mod watch;
 mod writes;

@@ -99,7 +99,8 @@ impl Node {
         let (metrics, (registry, _)) =
             (Arc::new(NodeMetrics::new(NodeRole::Leader, NodeLimits::default(), ROUTE_LABELS)), PeerRegistry::new());
         leader.view().set_ready(true);
-        let role = ShardRole::Leader { leader: leader.clone(), registry: registry.clone(), history, fetches: Arc::default() };
+        let role =
+            ShardRole::Leader { leader: leader.clone(), registry: registry.clone(), history, fetches: Arc::default() };
         let api = ApiContext {
             shard: Shard::new(Arc::clone(leader.view()), role),
             forward: None,
@@ -115,6 +116,7 @@ impl Node {
                 url: "http://leader.example:8080".to_owned(),
                 default_ack: Some(AckLevel::Replica),
             }),
+            origin: None,
         };
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let server = HttpServer::start(listener, api.clone(), settings).expect("it starts");

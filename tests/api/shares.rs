@@ -189,6 +189,7 @@ fn an_address_with_many_writes_on_their_way_to_the_leader_leaves_the_others_thei
         browsers: Arc::default(),
         clock: Arc::new(crate::node::TestClock::default()),
         metrics: Arc::new(NodeMetrics::new(NodeRole::LocalReplica, NodeLimits::default(), ROUTE_LABELS)),
+        origin: None,
         about: Arc::new(NodeAbout {
             role: "local-replica",
             name: "n-test".into(),

@@ -16,5 +16,6 @@ mod many;
 pub(super) mod media_type;
 pub(super) mod read;
 pub(super) mod tags;
+pub(super) mod through;
 pub(super) mod ttl;
 pub(super) mod write;

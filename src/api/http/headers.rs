@@ -20,6 +20,8 @@ pub(super) static MEMDB_ACKS: HeaderName = HeaderName::from_static("memdb-acks")
 pub(super) static MEMDB_REPLAYED: HeaderName = HeaderName::from_static("memdb-replayed");
 pub(super) static MEMDB_LAG: HeaderName = HeaderName::from_static("memdb-lag");
 pub(super) static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// The answer is older than its origin says it may be.
+pub(super) static MEMDB_STALE: HeaderName = HeaderName::from_static("memdb-stale");
 pub(super) static MEMDB_STREAM: HeaderName = HeaderName::from_static("memdb-stream");
 pub(super) static MEMDB_STREAM_SEQ: HeaderName = HeaderName::from_static("memdb-stream-seq");
 pub(super) static MEMDB_DATABASE: HeaderName = HeaderName::from_static(DATABASE_HEADER);

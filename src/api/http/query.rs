@@ -40,7 +40,9 @@ impl RouteParameters {
     /// `POST /post`.
     pub(super) const POST_TEXT: Self =
         Self(&[QueryParameter::Namespace, QueryParameter::Ack, QueryParameter::Ttl, QueryParameter::Store]);
-    /// `GET /cache/{key}` and `/posts/{id}`.
+    /// `GET /cache/{key}`.
+    pub(super) const CACHE_ENTRY: Self = Self(&[QueryParameter::Namespace, QueryParameter::Through]);
+    /// `GET /posts/{id}`.
     pub(super) const ENTRY: Self = Self(&[QueryParameter::Namespace]);
     /// `PUT` and `PATCH /cache/{key}`, `PATCH /posts/{id}`.
     pub(super) const PUT_ENTRY: Self = Self(&[QueryParameter::Namespace, QueryParameter::Ttl, QueryParameter::Ack]);
@@ -100,6 +102,7 @@ enum QueryParameter {
     Top,
     Every,
     LastEventId,
+    Through,
 }
 
 impl QueryParameter {
@@ -122,6 +125,7 @@ impl QueryParameter {
             QueryParameter::Top => "top",
             QueryParameter::Every => "every",
             QueryParameter::LastEventId => "last_event_id",
+            QueryParameter::Through => "through",
         }
     }
 
@@ -145,6 +149,7 @@ impl QueryParameter {
             QueryParameter::Top => &["n", "limit", "largest", "number"],
             QueryParameter::Every => &["interval", "tick", "ms", "period", "rate"],
             QueryParameter::LastEventId => &["lasteventid", "last-event-id", "after", "since", "position"],
+            QueryParameter::Through => &["read_through", "readthrough", "origin", "fetch", "load"],
             QueryParameter::Force | QueryParameter::Scope => &[],
         }
     }
@@ -207,6 +212,8 @@ pub(super) struct EntryParameters<'a> {
     pub(super) limit: Option<Cow<'a, str>>,
     /// `scope=`.
     pub(super) scope: Option<Cow<'a, str>>,
+    /// `through=`.
+    pub(super) through: Option<Cow<'a, str>>,
 }
 
 impl<'a> QueryString<'a> {
@@ -251,6 +258,7 @@ impl<'a> QueryString<'a> {
                 QueryParameter::Top => &mut watch.top,
                 QueryParameter::Every => &mut watch.every,
                 QueryParameter::LastEventId => &mut watch.last_event_id,
+                QueryParameter::Through => &mut entries.through,
             };
             if slot.replace(value).is_some() {
                 return Err(invalid(format!("{name} is given twice")));
@@ -312,7 +320,7 @@ pub(super) fn check_namespace(name: &str) -> Result<(), ApiError> {
 
 /// Refuses the names that no path can hold: clients take `.` and `..` out of `/ns/..`, so nobody could delete such a
 /// namespace.
-fn check_can_be_named(namespace: &str) -> Result<(), ApiError> {
+pub(super) fn check_can_be_named(namespace: &str) -> Result<(), ApiError> {
     if is_dots(namespace) {
         return Err(invalid(format!("`{namespace}` cannot be a namespace, since no path can name it")));
     }

@@ -67,6 +67,7 @@ pub(super) enum RouteLabel {
     Create,
     Posts,
     Counter,
+    Data,
     Health,
     Operations,
     /// Every other path, and requests no route saw.
@@ -87,6 +88,7 @@ pub const ROUTE_LABELS: &[&str] = &[
     "create",
     "posts",
     "counter",
+    "data",
     "health",
     "operations",
     "other",

@@ -6,7 +6,7 @@
 
 use super::{
     bulk, counters,
-    entries::cache,
+    entries::{cache, through},
     help, nodes, operations, posts,
     query::RouteParameters,
     reads,
@@ -70,8 +70,8 @@ pub(super) const ROUTES: &[Route] = &[
     Route::put("/cache/{*key}", RouteLabel::Cache, RouteParameters::PUT_ENTRY, |request| cache::put(request).boxed())
         .does("stores a value, with ?ttl=SECONDS for a time")
         .example("-X PUT --data-binary @logo.png -H 'Content-Type: image/png' ", "/cache/logo?ttl=60"),
-    Route::get("/cache/{*key}", RouteLabel::Cache, RouteParameters::ENTRY, |request| cache::get(request).boxed())
-        .does("the value as it came")
+    Route::get("/cache/{*key}", RouteLabel::Cache, RouteParameters::CACHE_ENTRY, |request| cache::get(request).boxed())
+        .does("the value as it came; with ?through=1 the leader fetches what is not there from the origin")
         .example("", "/cache/logo"),
     Route::patch("/cache/{*key}", RouteLabel::Cache, RouteParameters::PUT_ENTRY, |request| {
         cache::set_expiry(request).boxed()
@@ -94,6 +94,9 @@ pub(super) const ROUTES: &[Route] = &[
     Route::get("/cache", RouteLabel::Cache, RouteParameters::ENTRIES, |request| cache::list(request).boxed())
         .does("many entries at one position (?key=a&key=b), or pages of keys (?prefix=)")
         .example("", "/cache?prefix=user/&limit=100"),
+    Route::get("/data/{*id}", RouteLabel::Data, RouteParameters::NONE, |request| through::data(request).boxed())
+        .does("the value of an id, which the leader fetches from the origin (--origin) once for all who ask")
+        .example("", "/data/17"),
     Route::post("/create", RouteLabel::Create, RouteParameters::STORE_POST, |request| {
         posts::post_create(request).boxed()
     })

@@ -69,11 +69,11 @@ impl HttpServer {
                 (budgets.of_another_thread(shares), Arc::clone(&bulk_limiter), Arc::clone(&guesses));
             let (cluster_stats, rankings) = (Arc::clone(&cluster_stats), Arc::clone(&rankings));
             let tallies = WordCountsPool::new(limits::TALLIES_KEPT, limits::TALLY_KEPT_BYTES);
-            let ApiContext { shard, forward, nodes, browsers, clock, metrics, about } = api;
+            let ApiContext { shard, forward, nodes, browsers, clock, metrics, about, origin } = api;
             let view = Arc::clone(shard.view());
             let role = roles.add(RoleContext::new(shard, forward, about));
             let (position_wait, waiting_reads) = (settings.position_wait, Arc::clone(&budgets.waiting_reads));
-            let service = Service { view, role, clock, metrics, tallies, position_wait, waiting_reads };
+            let service = Service { view, role, clock, metrics, tallies, position_wait, waiting_reads, origin };
             let movement = Arc::default();
             let state = AppState {
                 service,

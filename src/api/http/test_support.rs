@@ -72,6 +72,7 @@ pub(super) fn state_with(entries: &[(CollectionId<'_>, &str, EntryValue<'_>)]) -
         tallies: WordCountsPool::new(0, 0),
         position_wait: settings.position_wait,
         waiting_reads: Arc::clone(&budgets.waiting_reads),
+        origin: None,
     };
     AppState {
         service,

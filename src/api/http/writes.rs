@@ -26,8 +26,18 @@ use std::io::Write;
 use warp::reply::Response;
 
 /// Headers of the leader's answer that are passed back, beside those of memdb.
-const PASSED_BACK: [&str; 7] =
-    ["content-type", "retry-after", "allow", "etag", "accept-post", "ratelimit-policy", "ratelimit"];
+const PASSED_BACK: [&str; 10] = [
+    "content-type",
+    "retry-after",
+    "allow",
+    "etag",
+    "accept-post",
+    "ratelimit-policy",
+    "ratelimit",
+    "cache-control",
+    "x-content-type-options",
+    "content-security-policy",
+];
 
 /// `POST /post`: counts the words of a text.
 pub(super) async fn post(request: RouteRequest) -> Result<Response, ApiError> {

@@ -2,7 +2,9 @@
 //! connections live on.
 
 use super::{NodeAbout, Service};
-use crate::{engine::leader::Leader, engine::shard::Shard, net::write_forwarder::WriteForwarder};
+use crate::{
+    data::command::WriteBatch, engine::leader::Leader, engine::shard::Shard, net::write_forwarder::WriteForwarder,
+};
 use arc_swap::{ArcSwap, Guard};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -39,6 +41,13 @@ impl RoleContext {
     /// The way to the Writer, on a leader.
     pub(in crate::api) fn leader(&self) -> Option<&Leader> {
         self.shard.leader()
+    }
+
+    /// A batch is about to be handed to the Writer: fetches of the keys that it writes store nothing.
+    pub(in crate::api) fn before_write(&self, batch: &WriteBatch) {
+        if let Some(fetches) = self.shard.fetches().filter(|_| !batch.entries.is_empty()) {
+            fetches.before_write(batch);
+        }
     }
 
     /// On a follower: the database that its leader leads, if that is known and another than this node's.

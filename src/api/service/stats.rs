@@ -35,6 +35,15 @@ pub struct NodeStats {
     pub hits: u64,
     /// Of these, those that found none.
     pub misses: u64,
+    /// Fetches from the origin.
+    #[serde(default)]
+    pub loads: u64,
+    /// Reads that waited for the fetch of another.
+    #[serde(default)]
+    pub deduplicated_loads: u64,
+    /// Fetches that have failed.
+    #[serde(default)]
+    pub load_errors: u64,
     /// Entries whose time had come, since the node began.
     pub expired: u64,
     /// Entries that made room for others, since the node began.
@@ -54,6 +63,15 @@ pub struct ClusterStats {
     pub hits: u64,
     /// Of these, those that found none.
     pub misses: u64,
+    /// Fetches from the origin.
+    #[serde(default)]
+    pub loads: u64,
+    /// Reads that waited for the fetch of another.
+    #[serde(default)]
+    pub deduplicated_loads: u64,
+    /// Fetches that have failed.
+    #[serde(default)]
+    pub load_errors: u64,
     /// Entries whose time had come, as the leader says.
     pub expired: u64,
     /// Entries that made room for others, as the leader says.
@@ -70,7 +88,22 @@ impl ClusterStats {
         let sum = |number: fn(&NodeStats) -> u64| nodes.iter().map(number).sum();
         let NodeStats { entries, bytes, expired, evicted, .. } = nodes.first().cloned().unwrap_or_default();
         let (gets, hits, misses) = (sum(|node| node.gets), sum(|node| node.hits), sum(|node| node.misses));
-        Self { entries, bytes, gets, hits, misses, expired, evicted, nodes, silent }
+        let (loads, deduplicated_loads) = (sum(|node| node.loads), sum(|node| node.deduplicated_loads));
+        let load_errors = sum(|node| node.load_errors);
+        Self {
+            entries,
+            bytes,
+            gets,
+            hits,
+            misses,
+            loads,
+            deduplicated_loads,
+            load_errors,
+            expired,
+            evicted,
+            nodes,
+            silent,
+        }
     }
 }
 
@@ -149,6 +182,9 @@ impl Service {
             gets: reads.hits + reads.misses,
             hits: reads.hits,
             misses: reads.misses,
+            loads: self.metrics.origin.loads.get(),
+            deduplicated_loads: self.metrics.origin.deduplicated.get(),
+            load_errors: self.metrics.origin.errors.get(),
             expired: totals.expired,
             evicted: totals.evicted,
         }

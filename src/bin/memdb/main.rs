@@ -9,6 +9,7 @@ mod files;
 mod health;
 mod leader;
 mod local_replica;
+mod origin_demo;
 mod output;
 mod post;
 mod promote;
@@ -79,6 +80,7 @@ enum MemdbCommand {
     Repair(files::RepairArguments),
     Restore(restore::RestoreArguments),
     Promote(promote::PromoteArguments),
+    OriginDemo(origin_demo::OriginDemoArguments),
     Completions(completions::CompletionsArguments),
 }
 
@@ -101,6 +103,7 @@ fn main() -> ExitCode {
         MemdbCommand::Repair(arguments) => files::repair(&arguments),
         MemdbCommand::Restore(arguments) => restore::run(&arguments),
         MemdbCommand::Promote(arguments) => promote::run(&arguments),
+        MemdbCommand::OriginDemo(arguments) => origin_demo::run(&arguments),
         MemdbCommand::Completions(arguments) => completions::run(&arguments),
     };
     conclude(ended)

@@ -1,6 +1,6 @@
 //! The routes of a cache: values of any bytes under keys, most of them for a time.
 
-use super::{super::request::RouteRequest, command::EntryWriteKind, key, listing, read::EntryRead, write};
+use super::{super::request::RouteRequest, command::EntryWriteKind, key, listing, read::EntryRead, through, write};
 use crate::{api::error::ApiError, data::entries::CollectionKind};
 use warp::reply::Response;
 
@@ -24,8 +24,11 @@ pub(in crate::api::http) async fn put_many(request: RouteRequest) -> Result<Resp
     write::with_body(request, EntryWriteKind::PutMany).await
 }
 
-/// `GET /cache/{key}`: the value as it came.
+/// `GET /cache/{key}`: the value as it came, from the origin with `?through=1` and if nobody has it.
 pub(in crate::api::http) async fn get(request: RouteRequest) -> Result<Response, ApiError> {
+    if through::is_wanted(&request.parse_query()?)? {
+        return through::cached(request).await;
+    }
     let read = EntryRead::new(request)?;
     let query = read.parse_query()?;
     read.one(&query.namespace, CollectionKind::Cache, &key::of_path(&read.name)?).await

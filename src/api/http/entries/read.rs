@@ -17,7 +17,7 @@ use crate::{
         service::{self, EntryOf, QueryReply, no_entry},
     },
     base::position::PositionToken,
-    data::entries::{CollectionId, CollectionKind},
+    data::entries::{CollectionId, CollectionKind, Entry},
     net::address_limits::Usage,
 };
 use std::sync::Arc;
@@ -70,6 +70,15 @@ impl EntryRead {
         let (hits, misses) = if answer.is_some() { (1, 0) } else { (0, 1) };
         service.metrics.entries_read(hits, misses);
         let Some(entry) = answer else { return Err(no_entry(kind, position, lag_ms)) };
+        self.found(entry, (position, lag_ms)).await
+    }
+
+    /// The answer with an entry that was found.
+    pub(super) async fn found(
+        &self,
+        entry: Entry,
+        (position, lag_ms): (PositionToken, Option<u64>),
+    ) -> Result<Response, ApiError> {
         let found = FoundEntry::new(&entry, (position, lag_ms), self.if_none_match(), || self.coding);
         if !found.takes_long() {
             return Ok(found.into_response());

@@ -1,11 +1,12 @@
-//! The reads of entries, `GET /cache/{key}`, `GET /post?id=` and `GET /posts/{id}`, and the answers to their writes.
+//! The reads of entries, `GET /cache/{key}`, `GET /data/{id}`, `GET /post?id=` and `GET /posts/{id}`, and the answers
+//! to their writes.
 //!
 //! A value that is stored as it came goes from the store into the answer, without a copy in between.
 
 use super::{
     super::{
         coding::ContentCoding,
-        entries::{answer::FoundEntry, key},
+        entries::{answer::FoundEntry, key, through},
         query::{QueryString, RouteParameters},
         route::RouteLabel,
         state::AppState,
@@ -37,6 +38,8 @@ struct EntryTarget<'a> {
     kind: CollectionKind,
     namespace: Cow<'a, str>,
     key: Cow<'a, str>,
+    /// True if the routes are to fetch what is not here.
+    reads_through: bool,
 }
 
 /// The headers of a read of an entry that matter to its answer.
@@ -56,6 +59,9 @@ impl<'a> EntryTarget<'a> {
         let cache = target.strip_prefix("/cache/").map(|rest| (0, CollectionKind::Cache, rest));
         let posts = || target.strip_prefix("/posts/").map(|rest| (2, CollectionKind::Posts, rest));
         let Some((route, kind, rest)) = cache.or_else(posts) else {
+            if let Some(id) = target.strip_prefix("/data/") {
+                return Self::of_data(id);
+            }
             return Self::of_query(target.strip_prefix("/post?").filter(|query| is_plain(query))?);
         };
         let (encoded, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -63,11 +69,23 @@ impl<'a> EntryTarget<'a> {
             return None;
         }
         let key = key::of_path(encoded).ok()?;
-        let namespace = match query {
-            "" => Cow::Borrowed(DEFAULT_NAMESPACE),
-            query => QueryString::parse(query, RouteParameters::ENTRY).ok()?.namespace,
+        let (namespace, reads_through) = match query {
+            "" => (Cow::Borrowed(DEFAULT_NAMESPACE), false),
+            query => {
+                let is_cache = kind == CollectionKind::Cache;
+                let known = if is_cache { RouteParameters::CACHE_ENTRY } else { RouteParameters::ENTRY };
+                let query = QueryString::parse(query, known).ok()?;
+                (query.namespace.clone(), through::is_wanted(&query).ok()?)
+            }
         };
-        Some(Self { route, kind, namespace, key })
+        Some(Self { route, kind, namespace, key, reads_through })
+    }
+
+    /// The target of `GET /data/{id}`, from behind its last slash.
+    fn of_data(id: &'a str) -> Option<Self> {
+        let key = key::of_path(id).ok().filter(|_| is_plain(id) && !id.contains('?'))?;
+        let (kind, namespace) = (CollectionKind::Cache, Cow::Borrowed(through::DATA_NAMESPACE));
+        Some(Self { route: 3, kind, namespace, key, reads_through: true })
     }
 
     /// The target of `GET /post?`.
@@ -83,7 +101,7 @@ impl<'a> EntryTarget<'a> {
             }
         };
         key::check(&key).ok()?;
-        Some(Self { route: 1, kind: CollectionKind::Posts, namespace, key })
+        Some(Self { route: 1, kind: CollectionKind::Posts, namespace, key, reads_through: false })
     }
 
     /// Returns whether the answer says how long it took.
@@ -106,7 +124,8 @@ impl FastPathResponder {
         let service = &state.service;
         let collection = CollectionId::new(target.kind, &target.namespace);
         let (found, position) = EntryOf { collection, key: &target.key }.answer(current)?;
-        let status = match found.filter(|entry| !service.has_expired(entry)) {
+        let status = match found.filter(|entry| service.is_served(entry, target.reads_through)) {
+            None if target.reads_through => return None,
             None => {
                 self.problem(no_entry(target.kind, position, lag_ms));
                 2

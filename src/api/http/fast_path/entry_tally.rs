@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The routes that read one entry.
-pub(super) const ROUTES: [RouteLabel; 3] = [RouteLabel::Cache, RouteLabel::Post, RouteLabel::Posts];
+pub(super) const ROUTES: [RouteLabel; 4] = [RouteLabel::Cache, RouteLabel::Post, RouteLabel::Posts, RouteLabel::Data];
 /// The statuses of their answers here.
 const STATUSES: [u16; 3] = [200, 304, 404];
 

@@ -1,0 +1,73 @@
+//! The reads that go through to the origin: `GET /data/{id}`, and `GET /cache/{key}?through=1`.
+
+use super::{
+    super::{
+        headers,
+        query::{self, QueryString},
+        request::RouteRequest,
+        writes,
+    },
+    key,
+    read::EntryRead,
+};
+use crate::{
+    api::{
+        error::ApiError,
+        service::{ThroughAnswer, ThroughRead},
+    },
+    net::write_forwarder::WriteForwarder,
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, header};
+use std::borrow::Cow;
+use warp::reply::Response;
+
+/// The namespace of what `GET /data/{id}` reads: a collection of the cache, whose entries `DELETE /cache/{id}?ns=data`
+/// takes away.
+pub(in crate::api::http) const DATA_NAMESPACE: &str = "data";
+
+/// Returns whether a read of an entry goes through to the origin.
+pub(in crate::api::http) fn is_wanted(query: &QueryString<'_>) -> Result<bool, ApiError> {
+    query::switch("through", query.entries.through.as_deref(), false)
+}
+
+/// `GET /data/{id}`.
+pub(in crate::api::http) async fn data(request: RouteRequest) -> Result<Response, ApiError> {
+    request.parse_query()?;
+    let target = format!("/data/{}", key::for_path(&request.name)?);
+    through(request, Cow::Borrowed(DATA_NAMESPACE), target).await
+}
+
+/// `GET /cache/{key}?through=1`.
+pub(super) async fn cached(request: RouteRequest) -> Result<Response, ApiError> {
+    let namespace = request.parse_query()?.namespace.into_owned();
+    query::check_can_be_named(&namespace)?;
+    let target = format!("/cache/{}?ns={namespace}&through=1", key::for_path(&request.name)?);
+    through(request, Cow::Owned(namespace), target).await
+}
+
+/// `target`: the path and query by which the leader is asked.
+async fn through(request: RouteRequest, namespace: Cow<'_, str>, target: String) -> Result<Response, ApiError> {
+    let stated = request.forwarded()?;
+    let read = EntryRead::new(request)?;
+    let key = key::of_path(&read.name)?;
+    let (namespace, stated) = (&*namespace, stated.as_deref());
+    let wanted = ThroughRead { namespace, key: &key, min_position: read.min_position()?, stated };
+    let mut fields = HeaderMap::new();
+    if let Some(known) = read.if_none_match() {
+        fields.insert(header::IF_NONE_MATCH, headers::value(known.to_owned()));
+    }
+    let ask_leader =
+        |leader: WriteForwarder| async move { leader.write(&Method::GET, &target, &fields, &Bytes::new()).await };
+    match read.state.service.read_through(wanted, &read.usage, ask_leader).await? {
+        ThroughAnswer::FromLeader(answer) => Ok(writes::passed_back(answer)),
+        ThroughAnswer::Here(value) => {
+            let mut response = read.found(value.entry, (value.position, value.lag_ms)).await?;
+            if let Some(stale_since_ms) = value.stale_since_ms {
+                let fields = response.headers_mut();
+                fields.insert(&headers::MEMDB_STALE, HeaderValue::from(stale_since_ms.div_ceil(1_000)));
+            }
+            Ok(response)
+        }
+    }
+}
