@@ -3,7 +3,7 @@
 use crate::output::{CommandError, CommandResult, say, tell};
 use memdb::api::http::DemoOrigin;
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     time::{Duration, SystemTime},
 };
 use tokio::{net::TcpListener, signal};
@@ -14,7 +14,7 @@ EXAMPLES
   memdb leader --origin 'http://127.0.0.1:8000/data/{id}'
   curl http://127.0.0.1:8080/data/17
 
-It listens on 127.0.0.1 and answers any id with {\"guid\":ID,\"date_created\":TIME}, those that begin with `missing` with \
+It answers any id with {\"guid\":ID,\"date_created\":TIME}, those that begin with `missing` with \
 404, and GET /count with the number of values that it was asked for.
 
 Exits 0 after a stop by Ctrl-C, 1 if it cannot start, 2 on wrong usage.";
@@ -26,6 +26,10 @@ pub struct OriginDemoArguments {
     /// Port to listen on; 0 lets the system choose.
     #[arg(long, value_name = "PORT", default_value_t = 8000)]
     port: u16,
+
+    /// Address to listen on: it answers whoever reaches it.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    bind: IpAddr,
 
     /// Milliseconds that each answer takes.
     #[arg(long, value_name = "MS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=60_000))]
@@ -43,7 +47,7 @@ pub fn run(arguments: &OriginDemoArguments) -> CommandResult {
 }
 
 async fn serve(arguments: &OriginDemoArguments) -> CommandResult {
-    let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), arguments.port);
+    let address = SocketAddr::new(arguments.bind, arguments.port);
     let listener = TcpListener::bind(address).await;
     let listener = listener.map_err(|error| CommandError::Failed(format!("cannot listen on {address}: {error}")))?;
     let address = listener.local_addr()?;
