@@ -233,6 +233,8 @@ impl EventStream {
 
     /// Waits for a tick at which there may be something new, or for the time of a heartbeat.
     async fn until_due(&mut self) {
+        // While records come, a watcher is woken once a tick, and no movement wakes it.
+        sleep_until(self.next_look.min(self.heartbeat_at)).await;
         if !self.is_due() {
             let due_in_ms = self.watched.due_in_ms(self.state.service.watch_time());
             let due = due_in_ms.map_or(self.heartbeat_at, |ms| Instant::now() + Duration::from_millis(ms));
@@ -241,9 +243,16 @@ impl EventStream {
                 _ = self.movement.changed() => self.movement.mark_changed(),
                 () = sleep_until(due.min(self.heartbeat_at)) => {}
             }
+            self.pass_ticks();
         }
-        if self.is_due() {
-            sleep_until(self.next_look.min(self.heartbeat_at)).await;
+    }
+
+    /// The next look is at the next tick. Ticks stay where they are, so that streams which are woken together do not
+    /// stay together.
+    fn pass_ticks(&mut self) {
+        let now = Instant::now();
+        while self.next_look <= now {
+            self.next_look += self.tick;
         }
     }
 
@@ -251,11 +260,7 @@ impl EventStream {
     fn look(&mut self, piece: &mut Vec<u8>) {
         // Before the read: what is applied behind it is a movement again.
         self.movement.mark_unchanged();
-        let now = Instant::now();
-        // Ticks stay where they are, so that streams which are woken together do not stay together.
-        while self.next_look <= now {
-            self.next_look += self.tick;
-        }
+        self.pass_ticks();
         if let Some(event) = self.event() {
             event::write(&event, &self.watched, self.state.service.logged_time(), piece);
             self.state.service.metrics.watch_events.inc();
