@@ -103,7 +103,8 @@ expiry: ## let a million entries and a million posts expire under load; OPTIONS=
 	perf/expiry.py $${CARGO_TARGET_DIR:-target}/release/memdb $(OPTIONS)
 
 watchers: ## 10,000 watchers beside as many posts as go: the rate, memory, and when each has the final value; OPTIONS='--rounds 3'
-	cargo build --release --bin memdb --example bench-load
+	cargo build --release --example bench-load
+	cargo build --release
 	perf/watch.py $${CARGO_TARGET_DIR:-target}/release/memdb $${CARGO_TARGET_DIR:-target}/release/examples/bench-load $(OPTIONS)
 
 budget: ## where the time of a read and of a post goes, and how it grows: the tables of docs/performance.md; needs perf

@@ -4,9 +4,9 @@
     cargo build --release --example bench-load && cargo build --release
     perf/watch.py target/release/memdb target/release/examples/bench-load --watchers 10000
 
-One leader runs on loopback, with room for the connections. In each round bench-load posts as fast as it can three
-times, in turns: with no watcher, with watchers of words that nobody writes (they look, and are sent nothing), and with
-watchers of the words that are written. Each watcher is a connection of its own and watches one word. After the last
+One leader runs on loopback, with room for the connections. In each round bench-load posts as fast as it can, or
+at --rate, three times, in turns: with no watcher, with watchers of words that nobody writes (they look, and are sent
+nothing), and with watchers of the words that are written. Each watcher is a connection of its own and watches one word. After the last
 post it is noted when each of them has the final count. The watchers and bench-load take part in the same processors.
 """
 
@@ -97,9 +97,10 @@ class Watchers(threading.Thread):
 
 
 def post_load(arguments, port):
-    """Posts as fast as it goes; gives the figures of bench-load."""
-    command = [arguments.bench_load, "closed", "--to", f"127.0.0.1:{port}", "--work", f"post:{arguments.words_each}"]
-    command += ["--distinct", "100", "--seconds", str(arguments.seconds), "--threads", "1"]
+    """Posts at a rate, or as fast as it goes; gives the figures of bench-load."""
+    kind = ["open", "--rate", str(arguments.rate)] if arguments.rate else ["closed", "--threads", "1"]
+    command = [arguments.bench_load, *kind, "--to", f"127.0.0.1:{port}", "--work", f"post:{arguments.words_each}"]
+    command += ["--distinct", "100", "--seconds", str(arguments.seconds)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
@@ -113,6 +114,7 @@ def measured(arguments, port, leader, words, is_written):
     load = post_load(arguments, port)
     ended = time.monotonic()
     run["rate"] = load["in_time"] / load["seconds"]
+    run["p50_us"], run["p99_us"] = load["p50_us"], load["p99_us"]
     run["server_cpu_us"] = (cpu_seconds(leader.pid) - cpu) / load["answered"] * 1e6
     run["events"] = (watchers.events - events) / (load["seconds"] + load["drained"])
     run["watcher_cpu"] = (time.process_time() - own) / (load["seconds"] + load["drained"])
@@ -137,6 +139,7 @@ def main():
     parser.add_argument("--watchers", type=int, default=10_000)
     parser.add_argument("--every", default="1s")
     parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--rate", type=float, help="posts a second; without it, as many as go")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--words-each", type=int, default=1)
     parser.add_argument("--port", type=int, default=18_341)
@@ -146,10 +149,10 @@ def main():
         for kind, figures in runs.items():
             with tempfile.TemporaryDirectory() as directory:
                 command = [arguments.memdb, "leader", "--port", str(arguments.port), "--data-dir", directory]
-                # A descriptor for each, and as many connections again for others.
-                room = 2 * arguments.watchers + 1_000
+                # Beside those of the watchers, connections for whoever posts and asks.
+                room = arguments.watchers + 1_000
                 command = ["sh", "-c", f'ulimit -n {room + 100}; exec "$0" "$@"', *command]
-                command += ["--max-connections", str(room), "--log", "warn"]
+                command += ["--max-connections", str(room), "--max-watchers", str(arguments.watchers), "--log", "warn"]
                 with open(pathlib.Path(directory) / "log", "w") as log:
                     leader = subprocess.Popen(command, stdout=log, stderr=log)
                 try:
@@ -163,8 +166,8 @@ def main():
                 finally:
                     leader.terminate()
                     leader.wait()
-    print("| watchers | posts/s | ratio to none | server CPU a post | events/s | memory a watcher | final value |")
-    print("|---|---|---|---|---|---|---|")
+    print("| watchers | posts/s | ratio to none | p50, p99 | server CPU a post | events/s | memory a watcher | final value |")
+    print("|---|---|---|---|---|---|---|---|")
     median = lambda figures, name: statistics.median(run[name] for run in figures)
     for kind, figures in runs.items():
         ratios = [run["rate"] / none["rate"] for run, none in zip(figures, runs["none"])]
@@ -174,7 +177,8 @@ def main():
         ratio = "" if kind == "none" else f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         memory = "" if kind == "none" else f"{median(figures, 'kib_each'):.1f} KiB"
         print(
-            f"| {kind} | {median(figures, 'rate'):,.0f} | {ratio} | {median(figures, 'server_cpu_us'):.1f} µs "
+            f"| {kind} | {median(figures, 'rate'):,.0f} | {ratio} | {median(figures, 'p50_us') / 1e3:.2f} ms, "
+            f"{median(figures, 'p99_us') / 1e3:.2f} ms | {median(figures, 'server_cpu_us'):.1f} µs "
             f"| {median(figures, 'events'):,.0f} | {memory} | {late} |"
         )
 
