@@ -62,6 +62,21 @@ pub fn entry_writes() -> Vec<(String, u16)> {
         (put("/posts/7", json, "{"), 400),
         (put("/posts/7?count=maybe", "", "a"), 400),
     ];
+    let increment =
+        |key: &str, lines: &str| (format!("POST /counter/{key}/increment HTTP/1.1\r\nHost: a\r\n{lines}\r\n"), 202);
+    for key in ["a", "a", "A", "a%2Fb%3F", "a/b/c", "%E5%8C%97", "increment"] {
+        writes.push(increment(key, ""));
+    }
+    let keyed = post("/counter/a/increment?ack=leader", "Idempotency-Key: increment\r\n", "");
+    writes.extend([(keyed.clone(), 202), (keyed, 202)]);
+    for (target, status) in [
+        ("/counter/b/increment", 422),
+        ("/counter/%2e/increment", 400),
+        ("/counter/a/increment?ns=b", 400),
+        ("/counter/a", 405),
+    ] {
+        writes.push((post(target, "Idempotency-Key: increment\r\n", ""), status));
+    }
     let refused =
         ["?ttl=-1", "?ttl=", "?ttl=1e3", "?ttl=1&ttl=1", "?count=false", "?ns=Capital", "?ns=..", "?ack=never"];
     writes.extend(refused.iter().map(|query| (put(&format!("/cache/a{query}"), "", "value"), 400)));

@@ -24,7 +24,7 @@ use warp::reply::Response;
 
 /// A change of one counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum CounterChange {
+pub(super) enum CounterChange {
     /// `POST /counter/{key}/increment`.
     Increment,
     /// `DELETE /counter/{key}`.
@@ -118,7 +118,7 @@ async fn change(request: RouteRequest, change: CounterChange) -> Result<Response
 }
 
 /// The body of the answer to a change.
-fn write_answer(change: CounterChange, key: &str, words: u64, body: &mut Vec<u8>) {
+pub(super) fn write_answer(change: CounterChange, key: &str, words: u64, body: &mut Vec<u8>) {
     body.extend_from_slice(br#"{"key":"#);
     headers::write_json_string(body, key);
     match change {
@@ -143,7 +143,7 @@ pub(super) async fn get(request: RouteRequest) -> Result<Response, ApiError> {
 }
 
 /// The key in a path: raw, so never folded, and decoded once.
-fn key_of(encoded: &str) -> Result<Cow<'_, str>, ApiError> {
+pub(super) fn key_of(encoded: &str) -> Result<Cow<'_, str>, ApiError> {
     let decoded = form::decode_path(encoded.as_bytes(), ErrorKind::InvalidParameter);
     let key = decoded.map_err(|error| error.about("the key"))?;
     key::check(&key).map_err(|detail| ApiError::new(ErrorKind::InvalidParameter, detail))?;

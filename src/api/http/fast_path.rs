@@ -9,21 +9,24 @@
 //! A connection that waits holds no buffer: it reads into its thread's, and keeps only what a head had begun with, and
 //! what the socket did not take.
 
+mod counter_write;
 mod date;
 mod entry;
 mod entry_tally;
 mod entry_write;
 #[cfg(feature = "failpoints")]
 pub mod fuzz_api;
+mod named_write;
 mod read;
 mod responder;
+mod written_answer;
 
 use super::{head::SoundHead, settings::HttpSettings, state::AppState, times::ConnectionTimes};
 use crate::{
     api::{error::ApiError, service::AcceptedWrite},
     net::address_limits::Usage,
 };
-use entry_write::EntryReceipt;
+use named_write::NamedReceipt;
 use responder::{FastPathResponder, Remainder};
 use std::{
     cell::RefCell,
@@ -127,7 +130,7 @@ struct FastPathConnection<'a> {
 struct PendingPost<'a> {
     begun: Instant,
     settled: Pin<Box<dyn Future<Output = Result<AcceptedWrite, ApiError>> + Send + 'a>>,
-    entry: Option<Box<EntryReceipt>>,
+    named: Option<Box<NamedReceipt>>,
 }
 
 impl PendingPost<'_> {
@@ -259,9 +262,9 @@ impl FastPathConnection<'_> {
             }
             Remainder::Waiting => AfterFlush::Answer,
             Remainder::Post(post) => {
-                let (batch, level, entry) = *post;
+                let (batch, level, named) = *post;
                 let settled = Box::pin(self.state.service.submit(batch, level, self.usage));
-                self.posting = Some(PendingPost { begun, settled, entry });
+                self.posting = Some(PendingPost { begun, settled, named });
                 if self.begun.held.is_empty() { AfterFlush::Read } else { AfterFlush::Answer }
             }
             Remainder::Other(first) => {

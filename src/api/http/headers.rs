@@ -178,13 +178,19 @@ pub(super) fn read_answer(
     response
 }
 
-/// Says how much is left of a key's rate, and in how many seconds there is more.
-pub(super) fn set_rate_limit(response: &mut Response, quota: RateQuota) {
+/// The values of `RateLimit-Policy` and `RateLimit`: how much is left of a key's rate, and in how many seconds there is
+/// more.
+pub(super) fn rate_limit(quota: RateQuota) -> [String; 2] {
     let RateQuota { limit, remaining, reset_ms } = quota;
     let (window, reset) = (KEY_WINDOW_MS / 1_000, reset_ms.div_ceil(1_000));
-    let fields = response.headers_mut();
-    fields.insert(&RATE_LIMIT_POLICY, value(format!("\"key\";q={limit};w={window}")));
-    fields.insert(&RATE_LIMIT, value(format!("\"key\";r={remaining};t={reset}")));
+    [format!("\"key\";q={limit};w={window}"), format!("\"key\";r={remaining};t={reset}")]
+}
+
+/// Sets both.
+pub(super) fn set_rate_limit(response: &mut Response, quota: RateQuota) {
+    let [policy, left] = rate_limit(quota);
+    response.headers_mut().insert(&RATE_LIMIT_POLICY, value(policy));
+    response.headers_mut().insert(&RATE_LIMIT, value(left));
 }
 
 /// 304 with what identifies the answer the client has.

@@ -12,18 +12,16 @@ use super::{
         state::AppState,
     },
     entry_tally::ROUTES,
-    entry_write::EntryReceipt,
     responder::{FastPathResponder, is_plain, is_visible, visible},
 };
 use crate::{
-    api::service::{AcceptedWrite, EntryOf, ReadQuery as _, no_entry},
+    api::service::{EntryOf, ReadQuery as _, no_entry},
     base::limits::DEFAULT_NAMESPACE,
     base::position::PositionToken,
     data::entries::{CollectionId, CollectionKind, Entry},
     data::record::ValueEncoding,
     engine::view::ServedDatabase,
 };
-use http::StatusCode;
 use std::borrow::Cow;
 use tokio::time::Instant;
 
@@ -174,19 +172,6 @@ impl FastPathResponder {
             self.timer.end(self.answers.len(), ended);
         }
         found.is_known
-    }
-
-    /// Writes the answer to a write that was taken, as `entries::write::answer`.
-    pub(super) fn written(&mut self, answer: &EntryReceipt, accepted: &AcceptedWrite) -> u16 {
-        let tag = answer.write_body(accepted, &mut self.body);
-        self.acceptance(b"200 OK", accepted);
-        if let Some(tag) = tag {
-            self.answers.extend_from_slice(b"\r\netag: \"");
-            self.answers.extend_from_slice(tag.as_bytes());
-            self.answers.push(b'"');
-        }
-        self.end_with_body();
-        StatusCode::OK.as_u16()
     }
 
     // Always: a begin that is known to the compiler is copied by a few stores.

@@ -66,9 +66,6 @@ pub(super) struct EntryReceipt {
     route: &'static EntryWriteRoute,
 }
 
-/// A write for the Writer, the level that its answer waits for, and of an entry what else the answer says.
-pub(super) type CountedPost = (WriteBatch, Option<AckLevel>, Option<Box<EntryReceipt>>);
-
 impl<'a> EntryWriteTarget<'a> {
     /// The target of a method and a plain path; none if it is for the routes.
     pub(super) fn of(method: &str, path: &'a str) -> Option<Self> {
@@ -86,7 +83,7 @@ impl<'a> EntryWriteTarget<'a> {
         (query, content_type, naming): (&str, Option<&str>, &DedupHeaders),
         body: &[u8],
         (current, state): (&ServedDatabase, &AppState),
-    ) -> Option<CountedPost> {
+    ) -> Option<(WriteBatch, Option<AckLevel>, EntryReceipt)> {
         // A line of the log has the path of its request, which nobody has kept by the time of the answer.
         if body.len() > state.settings.max_value_bytes || request_log::is_on() {
             return None;
@@ -106,7 +103,7 @@ impl<'a> EntryWriteTarget<'a> {
         let (command, written) = parts.read().ok()?;
         let level = command.level;
         let batch = command.into_batch(current, &state.service.tallies).ok()?;
-        Some((batch, level, Some(Box::new(EntryReceipt { written: written?, route }))))
+        Some((batch, level, EntryReceipt { written: written?, route }))
     }
 }
 
@@ -130,7 +127,7 @@ mod tests {
             head::{self, HeadScan, field_space},
             test_support,
         },
-        super::responder::PostRequest,
+        super::{named_write::NamedWrite, responder::PostRequest},
         *,
     };
 
@@ -172,7 +169,7 @@ mod tests {
         let current = state.service.view.current();
         let current = current.as_deref().expect("it serves");
         PostRequest::of(&head).is_some_and(|request| {
-            let entry = request.entry.expect("no text is posted here");
+            let Some(NamedWrite::Entry(entry)) = request.named else { panic!("no text is posted here") };
             let naming = DedupHeaders::default();
             entry.batch((request.query, request.content_type, &naming), body, (current, &state)).is_some()
         })

@@ -1,5 +1,5 @@
-//! Answers of the fast path: small posts here, writes of entries in `api/http/fast_path/entry_write.rs`, plain reads in
-//! `api/http/fast_path/read.rs`; byte for byte as hyper and the routes give them.
+//! Answers of the fast path: small posts here, writes of what a path names in `api/http/fast_path/named_write.rs`,
+//! reads in `api/http/fast_path/read.rs`; byte for byte as hyper and the routes give them.
 
 use super::{
     super::{
@@ -14,7 +14,7 @@ use super::{
     PendingPost,
     date::DateHeader,
     entry_tally::{AnswerTimer, ReadTally},
-    entry_write::{CountedPost, EntryReceipt, EntryWriteTarget},
+    named_write::{CountedPost, NamedReceipt, NamedWrite},
 };
 use crate::{
     api::{
@@ -39,7 +39,7 @@ const ANSWER_BYTES: usize = 32 << 10;
 const MAX_POST_BYTES: usize = 16 << 10;
 
 const GET: &[u8] = b"GET /";
-const WRITES: [&[u8]; 4] = [b"POST /post", b"POST /create", b"PUT /cache/", b"PUT /posts/"];
+const WRITES: [&[u8]; 5] = [b"POST /post", b"POST /create", b"POST /counter/", b"PUT /cache/", b"PUT /posts/"];
 
 /// The next step for bytes that were not consumed.
 #[derive(Debug)]
@@ -64,11 +64,11 @@ enum DeclinedPost {
     Other,
 }
 
-/// A write with what the routes would look at: a text that is posted, or an entry.
+/// A write with what the routes would look at: a text that is posted, or what the path names.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct PostRequest<'a> {
     host: &'a [u8],
-    pub(super) entry: Option<EntryWriteTarget<'a>>,
+    pub(super) named: Option<NamedWrite<'a>>,
     pub(super) query: &'a str,
     pub(super) content_type: Option<&'a str>,
     key: Option<&'a str>,
@@ -183,8 +183,8 @@ impl FastPathResponder {
         let [key, stream, stream_sequence] =
             [post.key, post.stream, post.stream_sequence].map(|text| text.map(str::to_owned));
         let naming = DedupHeaders { key, stream, stream_sequence };
-        let counted = match &post.entry {
-            Some(entry) => entry.batch((post.query, post.content_type, &naming), body, (current, state)),
+        let counted = match &post.named {
+            Some(named) => named.batch((post.query, post.content_type, &naming), body, (current, state)),
             None => plain_post::small_post(post.query, post.content_type, &naming, body).and_then(|command| {
                 let level = command.level;
                 Some((command.into_batch(current, &state.service.tallies).ok()?, level, None))
@@ -199,10 +199,10 @@ impl FastPathResponder {
         self.answers.clear();
         self.body.clear();
         self.date.at(now);
-        let (route, method) = post.entry.as_deref().map_or((RouteLabel::Post, MethodLabel::Post), EntryReceipt::labels);
-        let status = match (done, &post.entry) {
+        let (route, method) = post.named.as_deref().map_or((RouteLabel::Post, MethodLabel::Post), NamedReceipt::labels);
+        let status = match (done, &post.named) {
             (Err(problem), _) => self.problem(problem),
-            (Ok(acceptance), Some(entry)) => self.written(entry, &acceptance),
+            (Ok(acceptance), Some(named)) => self.written(named, &acceptance),
             (Ok(acceptance), None) => {
                 writes::write_receipt(&acceptance, &mut self.body);
                 self.acceptance(b"202 Accepted", &acceptance);
@@ -296,8 +296,8 @@ impl<'a> PostRequest<'a> {
         if !head.is_http_1_1() || !is_plain(path) || !is_plain(query) {
             return None;
         }
-        let entry = if path == "/post" { None } else { Some(EntryWriteTarget::of(head.method(), path)?) };
-        let (mut host, mut length, mut post) = (None, None, PostRequest { query, entry, ..PostRequest::default() });
+        let named = if path == "/post" { None } else { Some(NamedWrite::of(head.method(), path)?) };
+        let (mut host, mut length, mut post) = (None, None, PostRequest { query, named, ..PostRequest::default() });
         for field in head.fields() {
             let is = |name: &str| field.name.eq_ignore_ascii_case(name);
             let value = match field.name.len() {
@@ -326,8 +326,9 @@ impl<'a> PostRequest<'a> {
                 return None;
             }
         }
-        let digits =
-            length.filter(|length: &&str| length.len() <= 5 && length.bytes().all(|byte| byte.is_ascii_digit()))?;
+        let digits = length
+            .or_else(|| post.named.as_ref()?.default_length())
+            .filter(|length: &&str| length.len() <= 5 && length.bytes().all(|byte| byte.is_ascii_digit()))?;
         Some(Self { host: host?, content_length: digits.parse().ok()?, ..post })
     }
 }
