@@ -107,6 +107,9 @@ fn has_yaml() -> bool {
         skipped("examples/back-pressure/k8s: Python's yaml is not here");
     }
     found
+}
+
+#[test]
 fn read_through_works_as_its_page_says() {
     if lacks("read-through", &["python3", "curl", "nginx"]) {
         return;
