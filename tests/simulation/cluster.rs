@@ -18,6 +18,7 @@ mod simulation;
 mod starting;
 mod truth;
 mod walk;
+mod watcher;
 
 use crate::run::{self, Plant, Ran, Suite, Task, guarded};
 use bug::Bug;
@@ -84,6 +85,9 @@ const SUITE: Suite<Bug> = Suite {
         "rules: writes lost as they may",
         "tails taken back",
         "tails taken back in memory",
+        "events of a watcher",
+        "watchers that wait for their position",
+        "watchers told to begin anew",
     ],
     bugs: &[
         Plant::Core(Core::AcceptsALowerEpoch),
@@ -96,6 +100,8 @@ const SUITE: Suite<Bug> = Suite {
         Plant::Core(Core::LeadsWithAnotherHistory),
         Plant::Core(Core::ForgetsItsPromise),
         Plant::Core(Core::ForgetsEpochTables),
+        Plant::Core(Core::ResumesFromAnyPosition),
+        Plant::Core(Core::KeepsValuesOfALostHistory),
         Plant::Core(Core::CandidatePromisesFirst),
         Plant::Core(Core::CountsLinesAgain),
         Plant::Core(Core::BelievesAnyWallClock),

@@ -8,6 +8,7 @@ use super::{
     machines::{Node, Process},
     network::{Network, PLACES, Packet, Place, Way},
     truth::{Id, Truth},
+    watcher::Watcher,
 };
 use crate::{
     checker::shows,
@@ -124,6 +125,7 @@ pub struct Cluster {
     pub promised_to: Epoch,
     /// What each reader has seen last, which it asks for on every node.
     pub readers: [Option<(Position, Id)>; 3],
+    pub watcher: Watcher,
     pub next_exchange: u64,
     pub next_attempt: usize,
     seed: u64,
@@ -179,6 +181,7 @@ impl Cluster {
             database: None,
             promised_to: 0,
             readers: [None; 3],
+            watcher: Watcher::new(seed),
             next_exchange: 1,
             next_attempt: 0,
             seed,
@@ -297,7 +300,7 @@ impl Cluster {
             40..60 => self.tick_replica(at),
             60..80 => self.repeated(|cluster| cluster.load(at)),
             80..88 => self.repeated(Self::step_local),
-            _ => self.read(),
+            _ => self.read().and_then(|()| self.watch()),
         }
     }
 
@@ -316,7 +319,7 @@ impl Cluster {
             55..70 => self.sync_leader(at),
             70..85 => self.repeated(|cluster| cluster.snapshot_leader(at)),
             85..94 => self.tick_leader(at),
-            94..98 => self.read(),
+            94..98 => self.read().and_then(|()| self.watch()),
             98 => {
                 self.now_ms += *self.random.pick(&[300, 1_200, 6_000]);
                 Ok(())
@@ -508,7 +511,7 @@ impl Cluster {
             self.check_replica(seat)?;
         }
         for who in 0..30 {
-            self.read().map_err(|what| format!("read {who}: {what}"))?;
+            self.read().and_then(|()| self.watch()).map_err(|what| format!("read {who}: {what}"))?;
         }
         self.truth.once_each(epoch, |wish| self.clients.wishes[wish].names())
     }
