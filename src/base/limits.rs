@@ -66,6 +66,8 @@ pub const MAX_COLLECTIONS: usize = 4 * MAX_NAMESPACES;
 pub const MOST_COLLECTIONS: usize = 2 * MAX_COLLECTIONS;
 /// Longest time to live in milliseconds: a hundred years of logged time, which no sum of two times overflows.
 pub const MAX_TTL_MS: u64 = 100 * 366 * 24 * 60 * 60 * 1_000;
+/// The namespace of what waits for counters, which no client can name.
+pub const QUEUES_NAMESPACE: &str = "~counters/queues";
 /// Bytes of a counter's key; with its queue and its tick in front it is a word.
 pub const MAX_COUNTER_KEY_BYTES: usize = MAX_WORD_BYTES - 16;
 /// Milliseconds of the window by which the rate of a counter's key is limited.

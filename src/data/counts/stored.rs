@@ -10,6 +10,7 @@ use super::{
 use crate::{
     base::atomics::ArcSwap,
     base::hash::WordHasher,
+    base::limits,
     data::record::{NamespaceChange, WordCount},
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -36,7 +37,10 @@ struct StoredNamespace {
 
 impl StoredNamespace {
     fn new(hasher: WordHasher, name: &str) -> Self {
-        Self { words: IndexWriter::new(hasher), factor: hasher.namespace_factor(name) }
+        // What waits for counters comes and goes at their rate, and its largest amounts mean nothing.
+        let words =
+            if name == limits::QUEUES_NAMESPACE { IndexWriter::unranked(hasher) } else { IndexWriter::new(hasher) };
+        Self { words, factor: hasher.namespace_factor(name) }
     }
 
     fn digest(&self) -> u64 {

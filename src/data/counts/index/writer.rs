@@ -31,6 +31,9 @@ pub(crate) struct IndexWriter {
     pub(super) gathered: SegmentBuffer,
     /// Every word that ranks at or before this one is in the hot list of its segment; `None`: every word is.
     threshold: Option<RankedWord>,
+    /// False if no word ranks: nobody asks for the largest, and what comes and goes all the time would be ranked in
+    /// vain.
+    is_ranked: bool,
     /// Words that rank at or before the threshold.
     pub(super) above: u64,
     /// Entries of all hot lists.
@@ -70,6 +73,11 @@ impl IndexWriter {
     /// Memory of a namespace before its first word.
     pub(crate) const EMPTY_BYTES: usize = SEGMENTS * (size_of::<IndexSegment>() + size_of::<CellTable>());
 
+    /// An index whose largest counts nobody asks for.
+    pub(crate) fn unranked(hasher: WordHasher) -> Self {
+        Self { is_ranked: false, ..Self::new(hasher) }
+    }
+
     pub(crate) fn new(hasher: WordHasher) -> Self {
         let shared = Arc::new(CountIndex::new());
         let segments = shared
@@ -83,6 +91,7 @@ impl IndexWriter {
             segments,
             touched: Vec::new(),
             gathered: SegmentBuffer::default(),
+            is_ranked: true,
             threshold: None,
             above: 0,
             listed: 0,
@@ -199,7 +208,7 @@ impl IndexWriter {
     pub(crate) fn before_flip(&mut self, side: Side) {
         self.publish_sizes(side);
         // Before the flip, because readers of the new side have to find every word that ranks.
-        if self.above < limits::MAX_TOP as u64 && self.above < self.distinct {
+        if self.is_ranked && self.above < limits::MAX_TOP as u64 && self.above < self.distinct {
             self.lower_threshold(side);
         }
     }
@@ -366,7 +375,7 @@ impl IndexWriter {
     #[inline]
     pub(super) fn ranks(&self, count: i64, word: &str) -> bool {
         match &self.threshold {
-            _ if count == 0 => false,
+            _ if count == 0 || !self.is_ranked => false,
             None => true,
             Some(last) => last.compare(count, word).is_le(),
         }
