@@ -55,6 +55,10 @@ pub(super) async fn serve<S: RouteService>(
     if stream.set_nodelay(true).is_err() {
         return; // the client is gone already
     }
+    // A client that is cut off takes no bytes and closes nothing: what lies in the buffers of the system is too little
+    // for a watcher's stream to time out by. It is no error where the system has no such option.
+    let patience_ms = u32::try_from(state.settings.write_timeout.as_millis()).unwrap_or(u32::MAX);
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, patience_ms);
     let (exit, begun) = match state.settings.fast_path {
         true => fast_path::serve(&mut stream, &client.usage, &state, &stopping).await,
         false => (FastPathExit::Other, Handoff::new(state.settings)),
