@@ -4,6 +4,7 @@
 use memdb::node::LeaderNode;
 use tempfile::TempDir;
 use testkit::{
+    events::WatchedStream,
     node::{follow, lead},
     wait_until,
     wire::{Answer, Wire},
@@ -144,4 +145,18 @@ fn text_does_not_go_where_counters_are() {
     assert_eq!(value(&mut wire, "Foo"), 0);
     assert_eq!(wire.ask("POST /post?ns=counters HTTP/1.1", "foo").status, 202);
     assert_eq!(increment(&mut wire, "Foo").problem(), "holds-words");
+}
+
+#[test]
+fn counters_are_watched_by_their_raw_keys() {
+    let (_data, leading) = leader(&[]);
+    let mut wire = Wire::to(leading.address());
+    increment(&mut wire, "Foo");
+    wait_until("the worker", || value(&mut wire, "Foo") == 1);
+    let mut stream = WatchedStream::open(leading.address(), "ns=counters&word=Foo&word=foo&every=10ms", "");
+    assert_eq!(stream.next_text(), r#"counts {"Foo":1,"foo":0}"#);
+    increment(&mut wire, "Foo");
+    assert_eq!(stream.next_text(), r#"counts {"Foo":2}"#);
+    let mut ranked = WatchedStream::open(leading.address(), "ns=counters&top=3", "");
+    assert_eq!(ranked.next_text(), r#"top [{"word":"Foo","count":2}]"#);
 }

@@ -34,15 +34,15 @@ pub struct QueryReply<A> {
 
 /// A namespace as it is stored.
 #[derive(Clone, Copy)]
-struct StoredNamespace<'a> {
-    name: &'a str,
+pub(super) struct StoredNamespace<'a> {
+    pub(super) name: &'a str,
     /// True for counters, whose keys are no words: they are not folded.
-    is_raw: bool,
+    pub(super) is_raw: bool,
 }
 
 impl<'a> StoredNamespace<'a> {
     #[inline]
-    fn of(current: &ServedDatabase, name: &'a str) -> Self {
+    pub(super) fn of(current: &ServedDatabase, name: &'a str) -> Self {
         let is_raw = name == COUNTERS && current.reader.read().holds(COUNTERS_STORED);
         Self { name: if is_raw { COUNTERS_STORED } else { name }, is_raw }
     }

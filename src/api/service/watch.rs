@@ -12,6 +12,7 @@ mod rankings;
 #[cfg(test)]
 mod tests;
 
+use super::query::StoredNamespace;
 use rankings::WantedRanking;
 pub use rankings::{SharedRankings, WordRanking};
 
@@ -86,6 +87,11 @@ struct WatchedWord {
 impl WatchedWord {
     fn word(&self) -> &str {
         self.folded.as_deref().unwrap_or(&self.name)
+    }
+
+    /// The word as it is stored in a namespace: keys of counters are not folded.
+    fn stored(&self, is_raw: bool) -> &str {
+        if is_raw { &self.name } else { self.word() }
     }
 }
 
@@ -231,18 +237,23 @@ impl WatchState {
     ) -> WatchEvent {
         self.fold(current.identity.analyzer);
         let at_least = self.told.filter(|_| reset.is_none());
-        let wanted = self.top.as_ref().map(|top| WantedRanking { namespace: &self.namespace, n: top.n, at_least });
+        // At each look: the first increment makes counters of the namespace, and its keys are not folded then.
+        let namespace = StoredNamespace::of(current, &self.namespace);
+        let wanted = self.top.as_ref().map(|top| WantedRanking { namespace: namespace.name, n: top.n, at_least });
         let ranking = wanted.map(|wanted| rankings.of(current, wanted, time.now));
         let collection = CollectionId::new(CollectionKind::Cache, &self.namespace);
         let mut found = Vec::with_capacity(self.keys.len());
         let (mut counts, mut changed) = (Vec::with_capacity(self.words.len()), Vec::new());
         let guard = current.reader.read();
-        counts.extend(self.words.iter().map(|word| count(&guard, &self.namespace, word.word())));
+        counts.extend(self.words.iter().map(|word| count(&guard, namespace.name, word.stored(namespace.is_raw))));
         found.extend(self.keys.iter().map(|key| guard.entry(collection, &key.key)));
         let read_at = guard.position();
         drop(guard);
         inject!(WatchesAtTwoPositions, {
-            let each = self.words.iter().map(|word| count(&current.reader.read(), &self.namespace, word.word()));
+            let each = self
+                .words
+                .iter()
+                .map(|word| count(&current.reader.read(), namespace.name, word.stored(namespace.is_raw)));
             counts = each.collect();
         });
         let position = ranking.as_ref().map_or_else(|| current.identity.token(read_at), |ranking| ranking.position);
