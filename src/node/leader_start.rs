@@ -152,6 +152,7 @@ pub(super) fn writer_settings(settings: &LeadershipSettings) -> WriterSettings {
         admission: AdmissionLimits {
             memory_bytes: usize::try_from(settings.max_memory_bytes).unwrap_or(usize::MAX),
             entry_bytes: usize::try_from(settings.entry_memory_bytes).unwrap_or(usize::MAX),
+            ..AdmissionLimits::default()
         },
         counters: settings.counters,
         snapshot: SnapshotSettings { interval_ms: settings.backup_interval_ms },

@@ -101,7 +101,9 @@ impl CounterQueues {
 
     /// Takes a word of the namespace in.
     pub fn load(&mut self, word: &str, amount: i64) {
-        if let Some(WaitingKey { queue, tick_ms, key }) = WaitingKey::of_word(word).filter(|_| amount > 0) {
+        // Only as this program writes them: another spelling would be a second word of the same place.
+        let waiting = WaitingKey::of_word(word).filter(|waiting| amount > 0 && waiting.to_string() == word);
+        if let Some(WaitingKey { queue, tick_ms, key }) = waiting {
             let key = Arc::from(key);
             self.apply(&QueueMove { key, changes: vec![(queue, tick_ms, amount)], counted: 0, sidelined: None });
         }
@@ -116,7 +118,8 @@ impl CounterQueues {
         // while that is full.
         let (key, tick_ms) = (Arc::from(key), tick_of(now));
         let moved = |changes, sidelined| QueueMove { key: Arc::clone(&key), changes, counted: 0, sidelined };
-        if self.room_of(&key, now) == Some(0) {
+        // Nor does what comes now overtake what has waited for the window of the same key.
+        if self.room_of(&key, now) == Some(0) || self.excess.sum_of(&key) > 0 {
             if self.excess.total() >= self.limits.spillover {
                 return Err(QueueRefusal::ExcessFull);
             }

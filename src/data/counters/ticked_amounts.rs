@@ -21,15 +21,13 @@ struct KeyAmounts {
 
 impl TickedAmounts {
     /// Adds an amount, or takes one away that is there.
-    ///
-    /// # Panics
-    /// If more would be taken away than there is.
     pub(super) fn add(&mut self, tick_ms: u64, key: &Arc<str>, amount: i64) {
         // One allocation for a key, however many ticks it has.
         let known = self.of_keys.get_key_value(key).map_or(key, |(known, _)| known);
         let key = Arc::clone(known);
         let of_key = self.of_keys.entry(Arc::clone(&key)).or_default();
-        let sum = |old: u64| old.checked_add_signed(amount).expect("no more is taken away than there is");
+        // A file may hold any number; what is taken away was looked at before.
+        let sum = |old: u64| old.saturating_add_signed(amount);
         let at_tick = of_key.ticks.entry(tick_ms).or_insert_with(|| {
             self.in_order.insert((tick_ms, Arc::clone(&key)));
             0

@@ -155,7 +155,7 @@ impl PendingCounts {
         let words = stored.index(namespace);
         let is_pending = self.namespaces.get(namespace).is_some_and(|pending| !pending.counts.is_empty());
         let is_known = words.is_some() || is_pending;
-        if !is_known && stored.namespaces() + self.new_namespaces >= limits::MAX_NAMESPACES {
+        if !is_known && stored.namespaces() + self.new_namespaces >= limits.namespaces {
             return Err(CountsRefusal::TooManyNamespaces);
         }
         // Pairs of counts at most double what words take: so far from the budget nobody needs to look for them.

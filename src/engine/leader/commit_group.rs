@@ -58,6 +58,7 @@ impl CommitGroup {
         (self.position, self.time_ms) = (position, time_ms);
         self.counts.clear(store.counts());
         self.entries.clear();
+        self.keep_sidelined();
         self.keys.clear();
         (self.batches, self.bytes) = (0, 0);
     }

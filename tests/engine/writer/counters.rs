@@ -127,3 +127,59 @@ fn a_counter_has_room_for_all_that_waits() {
     node.tick();
     assert_eq!(counter(&node, "a"), most);
 }
+
+#[test]
+fn what_was_accepted_is_counted_beyond_the_bound_on_namespaces() {
+    let mut node = Node::new(limited(slow()));
+    let namespaces = memdb::base::limits::MAX_NAMESPACES;
+    for number in 0..namespaces - 1 {
+        node.one(batch(&format!("n{number}"), WriteOp::Add, &[("a", 1)])).expect("there is room");
+    }
+    node.one(increment("a")).expect("what waits is the last namespace");
+    assert_eq!(
+        node.one(batch("more", WriteOp::Add, &[("a", 1)])),
+        Err(WriteError::TooManyNamespaces(namespaces)),
+        "nothing else finds room"
+    );
+    node.tick();
+    assert_eq!((counter(&node, "a"), waiting(&node)), (1, 0));
+}
+
+#[test]
+fn what_comes_does_not_overtake_what_waits_for_the_window_of_its_key() {
+    let limits = CounterLimits { key_rate: Some(1), spillover: 2, ..CounterLimits::default() };
+    let mut node = Node::new(limited(limits));
+    let accepted = |answers: &[Result<_, _>]| answers.iter().filter(|answer| answer.is_ok()).count();
+    assert_eq!(accepted(&node.group(["a"; 4].map(increment))), 3);
+    node.tick();
+    node.now_ms += 10_100;
+    // In the same round as the window gets room: it belongs to those that wait.
+    assert_eq!(accepted(&node.group(["a"].map(increment))), 0, "EXCESS is full");
+    node.tick();
+    assert_eq!((counter(&node, "a"), accepted(&node.group(["a"].map(increment)))), (2, 1));
+}
+
+#[test]
+fn entries_of_the_namespace_have_nothing_to_do_with_counters() {
+    let mut node = Node::new(limited(slow()));
+    node.one(increment("a")).expect("counted");
+    let entry = memdb::data::entries::EntryWrite {
+        kind: memdb::data::entries::CollectionKind::Cache,
+        key: "a".into(),
+        op: memdb::data::entries::EntryOp::Remove,
+        condition: memdb::data::entries::WriteCondition::Always,
+    };
+    let removal = memdb::data::command::WriteBatch { entries: vec![entry], ..batch("counters", WriteOp::Add, &[]) };
+    assert!(node.one(removal).is_ok());
+}
+
+#[test]
+fn a_wide_burst_is_worked_off_at_once() {
+    let none = CounterLimits { main: u64::MAX, ..CounterLimits::default() };
+    let mut node = Node::new(limited(none));
+    let keys: Vec<String> = (0..3_000).map(|number| format!("k{number}")).collect();
+    let answers = node.group(keys.iter().map(|key| increment(key)));
+    assert!(answers.iter().all(Result::is_ok));
+    node.tick();
+    assert!(keys.iter().all(|key| counter(&node, key) == 1));
+}

@@ -87,7 +87,7 @@ impl WatchScreen {
     /// A second has passed.
     pub fn tick(&mut self) -> CommandResult {
         for history in self.counts.values_mut() {
-            history.added.push_back(history.count - history.before);
+            history.added.push_back(history.count.saturating_sub(history.before));
             history.before = history.count;
             if history.added.len() > SPARKS {
                 history.added.pop_front();

@@ -7,11 +7,13 @@ pub struct AdmissionLimits {
     pub memory_bytes: usize,
     /// Memory the entries may take, in bytes.
     pub entry_bytes: usize,
+    /// Namespaces that there may be.
+    pub namespaces: usize,
 }
 
 impl Default for AdmissionLimits {
     fn default() -> Self {
-        Self { memory_bytes: usize::MAX, entry_bytes: usize::MAX }
+        Self { memory_bytes: usize::MAX, entry_bytes: usize::MAX, namespaces: crate::base::limits::MAX_NAMESPACES }
     }
 }
 

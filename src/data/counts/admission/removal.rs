@@ -1,7 +1,7 @@
 //! Words and namespaces that a commit group takes away, and amounts that it takes back.
 
 use super::{CountStep, PendingCounts, pending_of};
-use crate::base::{failpoint::inject, limits};
+use crate::base::failpoint::inject;
 use crate::data::counts::{stored::StoredCounts, word_counts::WordCounts};
 
 impl PendingCounts {
@@ -40,11 +40,6 @@ impl PendingCounts {
         let pending = self.namespaces.get(namespace);
         let is_stored = stored.index(namespace).is_some() && pending.is_none_or(|pending| !pending.dropped);
         is_stored || pending.is_some_and(|pending| !pending.counts.is_empty())
-    }
-
-    /// Returns whether there is room for one more namespace at most.
-    pub(crate) fn has_one_namespace_left(&self, stored: &StoredCounts) -> bool {
-        stored.namespaces() + self.new_namespaces + 1 >= limits::MAX_NAMESPACES
     }
 
     /// The count of a word with the group's changes.

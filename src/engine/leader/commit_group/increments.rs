@@ -18,12 +18,19 @@ use crate::{
     data::store::Store,
 };
 
+/// Bytes of an amount in a record, beside the key: its queue, its tick and itself.
+const AMOUNT_BYTES: usize = 32;
+
 /// The queues with the steps that the group has made.
 pub(super) struct PendingIncrements {
     queues: CounterQueues,
     limits: CounterLimits,
-    /// Increments that were set aside and not told of yet.
+    /// Increments that the group sets aside.
     sidelined: Vec<SidelinedIncrements>,
+    /// Increments that were set aside by records, and not told of yet.
+    untold: Vec<SidelinedIncrements>,
+    /// Increments that came since the workers last looked.
+    admitted: usize,
     /// The changes of one step: a buffer that is used again.
     amounts: WordCounts,
 }
@@ -36,7 +43,8 @@ impl PendingIncrements {
             while scan.step(|word, amount| queues.load(word, amount)) {}
         }
         inject!(ForgetsWhatWaits, queues.clear());
-        Self { queues, limits, sidelined: Vec::new(), amounts: WordCounts::new(store.hasher()) }
+        let (sidelined, untold) = Default::default();
+        Self { queues, limits, sidelined, untold, admitted: 0, amounts: WordCounts::new(store.hasher()) }
     }
 }
 
@@ -63,6 +71,8 @@ impl CommitGroup {
             }
             // Text and given amounts have folded words: beside raw keys the same name would mean two things.
             _ if !self.holds_counters(store) => None,
+            // Entries of the same name have nothing to do with counters.
+            WriteOp::Add | WriteOp::AddGiven | WriteOp::Exchange if batch.counts.is_empty() => None,
             WriteOp::DropNamespace => {
                 self.counts.drop_whole(store.counts(), COUNTERS_STORED);
                 self.counts.drop_whole(store.counts(), QUEUES_STORED);
@@ -88,10 +98,6 @@ impl CommitGroup {
         if self.counts.holds(store.counts(), COUNTERS) {
             return Err(WriteError::HoldsWords);
         }
-        // The namespace of the queues comes first, and the counters' has to find room behind it.
-        if !self.counts.holds(store.counts(), COUNTERS_STORED) && self.counts.has_one_namespace_left(store.counts()) {
-            return Err(WriteError::TooManyNamespaces(limits::MAX_NAMESPACES));
-        }
         for counted in batch.counts.iter() {
             let queues = &self.increments.queues;
             let value = self.counts.count(store.counts(), COUNTERS_STORED, (counted.hash, counted.word));
@@ -102,6 +108,7 @@ impl CommitGroup {
             let refused = |refusal| refused(refusal, queues.quota(counted.word, self.time_ms));
             let step = queues.admission(counted.word, self.time_ms).map_err(refused)?;
             self.take_step(store, limits, step)?;
+            self.increments.admitted += 1;
         }
         let key = batch.counts.iter().next();
         Ok(key.and_then(|key| self.increments.queues.quota(key.word, self.time_ms)))
@@ -112,6 +119,8 @@ impl CommitGroup {
         let PendingIncrements { queues, amounts, .. } = &mut self.increments;
         let mut step = queues.removal(key);
         inject!(RemovesTheCounterAlone, step.changes.clear());
+        // A key may have many amounts, each of which is a word of the record.
+        self.bytes += step.changes.len() * (key.len() + AMOUNT_BYTES);
         fill(amounts, &step);
         self.counts.withdraw(store.counts(), QUEUES_STORED, amounts);
         queues.apply(&step);
@@ -145,8 +154,9 @@ impl CommitGroup {
     /// Has the workers take up to `credit` increments on, as many steps as one record takes. Returns how many they have
     /// added, and whether one was refused: then nothing more is tried for a while.
     pub(in crate::engine::leader) fn work_queues(&mut self, store: &Store, credit: u64) -> (u64, bool) {
-        // What was accepted is counted, whatever the budget of memory says by now: it takes no more than it did.
-        let limits = AdmissionLimits { memory_bytes: usize::MAX, ..AdmissionLimits::default() };
+        // What was accepted is counted, whatever the budgets say by now: it takes no more memory than it did, and the
+        // counters may be one namespace beyond the bound.
+        let limits = AdmissionLimits { memory_bytes: usize::MAX, namespaces: usize::MAX, ..AdmissionLimits::default() };
         let mut counted = 0;
         for _ in 0..limits::QUEUE_STEPS_PER_RECORD {
             let Some(step) = self.increments.queues.next_move(self.time_ms, credit - counted) else { break };
@@ -162,12 +172,26 @@ impl CommitGroup {
     /// Reads the queues anew: the steps of a record that was not written have not come to pass.
     pub(in crate::engine::leader) fn reload_queues(&mut self, store: &Store) {
         inject!(KeepsStepsOfAFailedAppend, return);
-        self.increments = PendingIncrements::of_store(store, self.increments.limits);
+        let untold = std::mem::take(&mut self.increments.untold);
+        self.increments = PendingIncrements { untold, ..PendingIncrements::of_store(store, self.increments.limits) };
+    }
+
+    /// The record of the group is written: what it sets aside may be told of.
+    pub(in crate::engine::leader) fn keep_sidelined(&mut self) {
+        let PendingIncrements { sidelined, untold, .. } = &mut self.increments;
+        untold.append(sidelined);
     }
 
     /// Takes the increments that were set aside since this was last asked.
     pub(in crate::engine::leader) fn take_sidelined(&mut self) -> Vec<SidelinedIncrements> {
-        std::mem::take(&mut self.increments.sidelined)
+        self.keep_sidelined();
+        std::mem::take(&mut self.increments.untold)
+    }
+
+    /// Counts the records that the workers may make: as many as go with what has come since this was last asked.
+    pub(in crate::engine::leader) fn records_of_work(&mut self) -> usize {
+        // An increment is counted in one step, and leaves its window in another.
+        1 + 2 * std::mem::take(&mut self.increments.admitted) / limits::QUEUE_STEPS_PER_RECORD
     }
 
     /// The lengths of the queues.

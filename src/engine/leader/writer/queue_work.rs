@@ -28,14 +28,19 @@ impl QueueWork {
 }
 
 impl<T> Writer<T> {
-    /// Has the workers do what they may by `now`, in one record, and tells what has become of the queues.
+    /// Has the workers do what they may by `now`, in a record for what came since the last time, and tells what has
+    /// become of the queues.
     pub(super) fn work_queues(&mut self, now: Monotonic, actions: &mut Vec<WriterAction<T>>) {
-        if self.has_queue_work(now) && self.refusal(now).is_none() {
+        for _ in 0..self.group.records_of_work() {
+            if !self.has_queue_work(now) || self.refusal(now).is_some() {
+                break;
+            }
             self.group.start(self.log.next(), self.clock.read(now), &self.store);
             let (counted, is_refused) = self.group.work_queues(&self.store, self.queue_work.pace.available(now));
             self.commit(now, actions);
             self.queue_work.pace.spend(counted, now);
             if is_refused {
+                tracing::warn!("a step of the counters' workers was refused: they go on in a second");
                 self.queue_work.paused_until = now.after_ms(REFUSED_PAUSE_MS);
             }
         }
