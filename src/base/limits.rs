@@ -175,6 +175,8 @@ pub const FORWARD_PATIENCE_MS: u64 = 1_000;
 pub const ORIGIN_FETCHES_AT_ONCE: usize = 256;
 /// Reads that wait for such values at once, of all keys: a task and a connection each.
 pub const ORIGIN_WAITING_READS: usize = 16_384;
+/// Reads through to an origin that a follower passes on at once. One more waits as long as a write does.
+pub const ORIGIN_READS_FORWARDED: usize = 128;
 /// Failed fetches that are remembered, of which the oldest goes first, …
 pub const ORIGIN_FAILURES_KEPT: usize = 10_000;
 /// … and for so long, in milliseconds: an origin that is down is asked once a second for a key, however many ask here.
@@ -298,6 +300,7 @@ const _: () = assert!(2 * MAX_BELIEVED_LEAP_MS <= DEFAULT_KEY_AGE_MS);
 const _: () = assert!(MAX_WORD_BYTES <= u8::MAX as usize + 1);
 const _: () = assert!(MAX_NAMESPACE_BYTES < MAX_KEY_BYTES);
 const _: () = assert!(MAX_TOP <= TOP_CANDIDATES_KEPT && TOP_CANDIDATES_KEPT < TOP_CANDIDATES);
+const _: () = assert!(2 * ORIGIN_READS_FORWARDED <= FORWARDED_AT_ONCE); // writes go on beside them
 const _: () = assert!(SNAPSHOTS_KEPT >= 2);
 const _: () = assert!(MAX_GIVEN_COUNT <= i64::MAX / 2 + 1); // as much room again is left for text
 const _: () = assert!(OFFER_BYTES <= FEED_BYTES && OFFER_BYTES < MAX_OFFER_BYTES);

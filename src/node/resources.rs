@@ -262,7 +262,7 @@ pub(super) fn origin_source(settings: &NodeSettings) -> io::Result<Option<Arc<Or
     let Some(OriginSettings { template, timeout_ms, rules }) = settings.origin.clone() else { return Ok(None) };
     let patience = Duration::from_millis(timeout_ms);
     let client = OriginClient::new(template, patience, settings.max_value_bytes).map_err(io::Error::other)?;
-    Ok(Some(Arc::new(OriginSource { client, rules })))
+    Ok(Some(Arc::new(OriginSource::new(client, rules))))
 }
 
 pub(super) fn browser_policy(settings: &NodeSettings) -> Arc<BrowserPolicy> {

@@ -317,7 +317,7 @@ fn without_a_leader_a_miss_is_503_and_without_an_origin_it_is_no_origin() {
 /// A server over a node whose clock the test moves, with this origin.
 fn through(node: &Node, template: &str, rules: OriginRules, patience: Duration) -> HttpServer {
     let client = OriginClient::new(template.parse().expect("a template"), patience, 1 << 20).expect("a client");
-    let origin = Some(Arc::new(OriginSource { client, rules }));
+    let origin = Some(Arc::new(OriginSource::new(client, rules)));
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     HttpServer::start(listener, ApiContext { origin, ..node.api.clone() }, node::settings()).expect("it starts")
 }
@@ -394,5 +394,26 @@ fn fresh_values_are_answered_alike_on_the_fast_path_and_by_the_routes() {
     }
     assert_eq!(origin.asked(), 1);
     assert!(wire.get("/metrics").text().contains("\nmemdb_origin_loads_total 1\n"));
+    server.stop(PATIENCE);
+}
+
+#[test]
+fn a_fetch_ends_with_the_epoch_of_its_leader() {
+    let runtime = runtime();
+    let (origin, template) = demo(&runtime, 300);
+    let node = Node::start(node::settings());
+    let rules = OriginRules { ttl_ms: 10_000, stale_while_revalidate_ms: 0, stale_if_error_ms: 0 };
+    let server = through(&node, &template, rules, PATIENCE);
+    let mut waiting: Vec<Wire> = (0..3).map(|_| Wire::to(server.local_addr())).collect();
+    for wire in &mut waiting {
+        wire.send("GET /data/a HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    }
+    wait_until("the fetch", || origin.asked() == 1);
+    node.leader.stop();
+    for wire in &mut waiting {
+        let answer = wire.answer();
+        assert_eq!((answer.status, answer.problem().as_str()), (503, "stopping"), "{answer:?}");
+    }
+    assert_eq!(Wire::to(server.local_addr()).get("/stats?scope=node").json()["entries"].as_u64(), Some(0));
     server.stop(PATIENCE);
 }

@@ -8,7 +8,7 @@ use super::{EntryOf, INLINE_TEXT_BYTES, LeaderAnswer, ReadQuery as _, RoleContex
 use crate::{
     api::error::{ApiError, ErrorKind},
     base::clock::LoggedTime,
-    base::limits::FORWARD_PATIENCE_MS,
+    base::limits::{FORWARD_PATIENCE_MS, ORIGIN_READS_FORWARDED},
     base::position::{Position, PositionToken},
     data::command::{AckLevel, WriteBatch, WriteError},
     data::counts::WriteOp,
@@ -18,13 +18,16 @@ use crate::{
         OriginRules, SharedFetches,
     },
     net::{
-        address_limits::{Line, Usage},
+        address_limits::Usage,
         origin_client::{FetchedValue, OriginClient, OriginError},
         write_forwarder::{ForwardError, ForwardedAnswer, WriteForwarder},
     },
 };
 use std::{sync::Arc, time::Duration};
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::{Semaphore, oneshot},
+    time::timeout,
+};
 
 /// The source of values that the cache does not have.
 pub struct OriginSource {
@@ -32,6 +35,16 @@ pub struct OriginSource {
     pub client: OriginClient,
     /// The rules of its values.
     pub rules: OriginRules,
+    /// Reads that a follower has passed on and that are not answered yet.
+    forwarded: Semaphore,
+}
+
+impl OriginSource {
+    /// An origin that nobody has asked yet.
+    pub fn new(client: OriginClient, rules: OriginRules) -> Self {
+        // Fewer than the places at the forwarder: an origin that is slow leaves places for writes.
+        Self { client, rules, forwarded: Semaphore::new(ORIGIN_READS_FORWARDED) }
+    }
 }
 
 /// A read through to the origin.
@@ -103,7 +116,7 @@ impl Service {
         self.metrics.entries_read(0, u64::from(wanted.stated.is_none()));
         let role = self.settled_role().await;
         match role.forward() {
-            Some(leader) => self.ask_leader(leader, (wanted, stale), usage, ask_leader).await,
+            Some(leader) => self.ask_leader(leader, (wanted, stale), ask_leader).await,
             None => self.fetch_through(&role, wanted).await.map(ThroughAnswer::Here),
         }
     }
@@ -127,7 +140,6 @@ impl Service {
         &self,
         leader: &WriteForwarder,
         (wanted, stale): (ThroughRead<'_>, Option<ThroughValue>),
-        usage: &Usage,
         ask: impl FnOnce(WriteForwarder) -> F,
     ) -> Result<ThroughAnswer, ApiError>
     where
@@ -141,8 +153,9 @@ impl Service {
         if let Some(other) = self.leads_another() {
             return Err(other.as_refusal());
         }
-        let waited = timeout(Duration::from_millis(FORWARD_PATIENCE_MS), usage.turn(Line::ForwardedWrites)).await;
-        let Ok(_turn) = waited else { return Err(too_many()) };
+        let Some(origin) = &self.origin else { return Err(no_origin()) };
+        let waited = timeout(Duration::from_millis(FORWARD_PATIENCE_MS), origin.forwarded.acquire()).await;
+        let Ok(Ok(_place)) = waited else { return Err(too_many()) };
         match ask(leader.clone()).await {
             Ok(answer) => Ok(ThroughAnswer::FromLeader(LeaderAnswer { answer, under_made_key: false })),
             Err(error) => match stale.filter(|stale| self.serves_on_error(stale)) {
@@ -329,7 +342,10 @@ fn of_failure(failure: &FetchFailure) -> ApiError {
 }
 
 fn no_origin() -> ApiError {
-    ApiError::new(ErrorKind::NoOrigin, "the leader was started without --origin, so nobody fetches what is not stored")
+    ApiError::new(
+        ErrorKind::NoOrigin,
+        "this node was started without --origin, so what is not stored here is fetched by nobody",
+    )
 }
 
 fn too_many() -> ApiError {
