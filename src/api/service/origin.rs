@@ -104,6 +104,7 @@ impl Service {
     where
         F: Future<Output = Result<ForwardedAnswer, ForwardError>> + Send,
     {
+        self.check_meant(wanted.stated)?;
         // What a follower passes on, it has counted itself.
         let lag_ms = self.wait_for(wanted.min_position, usage).await?;
         let stale = match self.held(wanted, lag_ms)? {
@@ -175,7 +176,6 @@ impl Service {
 
     /// On a leader: the value that is here, or that is fetched.
     async fn fetch_through(&self, role: &RoleContext, wanted: ThroughRead<'_>) -> Result<ThroughValue, ApiError> {
-        self.check_meant(wanted.stated)?;
         let Some(origin) = &self.origin else { return Err(no_origin()) };
         if !origin.client.can_name(wanted.key) {
             let detail = "no URL of the origin can name this key";

@@ -197,6 +197,8 @@ mod tests {
             ("/post?id=7", 1, "words", "7"),
             ("/post?ns=b&id=a+b%2Fc", 1, "b", "a b/c"),
             ("/posts/7", 2, "words", "7"),
+            ("/data/a/b%20", 3, "data", "a/b "),
+            ("/cache/a?through=1", 0, "words", "a"),
         ] {
             assert_eq!(of(target), Some((route, namespace.into(), key.into())), "{target}");
         }
@@ -217,6 +219,10 @@ mod tests {
             "/post?ns=b",
             "/posts",
             "/posts/",
+            "/posts/7?through=1",
+            "/cache/a?through=maybe",
+            "/data/",
+            "/data/a?ns=b",
             "/wordcount?word=a",
         ] {
             assert_eq!(of(target), None, "{target}");

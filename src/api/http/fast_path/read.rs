@@ -153,7 +153,8 @@ impl<'a> ReadRequest<'a> {
                 // They say that a body follows, or are refused when they come twice.
                 12 if is("content-type") || is("memdb-stream") => return None,
                 14 if is("content-length") => return None,
-                15 if is("idempotency-key") => return None,
+                // Only the routes look whether a follower that passes a read on holds the same database.
+                15 if is("idempotency-key") || is("memdb-forwarded") => return None,
                 // Only what is stored compressed looks at it, and then one line of it is enough to look at.
                 15 if is("accept-encoding") => {
                     let first = accept_encoding.replace(field.value).is_none();
@@ -180,7 +181,7 @@ impl<'a> ReadRequest<'a> {
         if let Some(query) = target.strip_prefix("/wordcount?") {
             return is_plain(query).then_some((host, ReadRequest::Wordcount { query, min_position, if_none_match }));
         }
-        if !["/cache/", "/post?", "/posts/"].iter().any(|begin| target.starts_with(begin)) {
+        if !["/cache/", "/data/", "/post?", "/posts/"].iter().any(|begin| target.starts_with(begin)) {
             return None;
         }
         let headers = EntryHeaders { if_none_match, accept_encoding };
