@@ -14,6 +14,7 @@ mod backlog;
 mod catch_up;
 mod discovery;
 mod follower_check;
+mod forward_plan;
 mod history_source;
 mod message;
 mod peer;
@@ -28,6 +29,7 @@ pub use backlog::{BacklogRead, ReplicationBacklog};
 pub use catch_up::{CatchUpRecords, PeerCatchUp};
 pub use discovery::{AnnounceResult, LeaderDiscovery};
 pub use follower_check::{CatchUpPlan, LeaderState, classify_follower};
+pub use forward_plan::{ForwardPlan, ForwardStep, TryResult};
 pub use history_source::{HistorySource, SnapshotOffer, SnapshotUpload};
 pub use message::{
     AppendAnswer, AppendCommand, AppendOutcome, AppendRequest, ClusterMembers, HELLO_TYPE, NodeId, NodeState,

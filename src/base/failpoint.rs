@@ -136,6 +136,18 @@ pub enum Defect {
     ServesAnotherKeysAnswer,
     /// A fetch that failed is tried again for everyone who asks.
     ForgetsFailures,
+    /// A forwarded write is sent again under another key than before.
+    RetriesUnderAnotherKey,
+    /// The key that was made for a forwarded write is not kept when another node leads.
+    LosesTheKeyWithTheLeader,
+    /// A try that was sent and not answered is taken for one that was not sent.
+    ForgetsThatItWasSent,
+    /// A refusal of a later try is passed back, though an earlier one may count.
+    BelievesALaterRefusal,
+    /// A forwarded write that finds no leader does not wait for one.
+    GivesUpWithoutALeader,
+    /// A forwarded write goes wherever a follower sends it on to, again and again.
+    FollowsEveryName,
 }
 
 /// The places that a leader passes, most of them a replica too: each is a [`pass`] at the line it is named for.

@@ -186,6 +186,11 @@ pub const MAX_ORIGIN_TIMEOUT_MS: u64 = 4_000;
 /// Longest URL that is fetched from an origin, in bytes: the longest key with each byte in an escape, and as much
 /// again.
 pub const MAX_ORIGIN_URL_BYTES: usize = 4 << 10;
+/// Time that a forwarded write waits for a leader from its first failure on, in milliseconds: a leader that was killed
+/// is replaced within some 1.5 s.
+pub const FORWARD_WAIT_MS: u64 = 3_000;
+/// Bytes of the bodies of forwarded writes that wait for a leader: as much as waits for a Writer.
+pub const FORWARD_WAIT_BYTES: usize = 64 << 20;
 /// Text bytes that wait for the Writer, so that few large texts are bounded as many small ones are.
 pub const DEFAULT_QUEUE_BYTES: usize = 64 << 20;
 /// Batches merged into one record: a bound on how long one answer waits for its neighbours.

@@ -9,12 +9,14 @@
 mod counter_queues;
 mod entry_reads;
 mod origin;
+mod forward_totals;
 mod requests;
 mod scrape;
 
 pub use counter_queues::SidelinedTotals;
 pub use entry_reads::EntryReadTotals;
 pub use origin::OriginMetrics;
+pub use forward_totals::ForwardTotals;
 pub use requests::MAX_ROUTES;
 pub use scrape::ScrapeFamilies;
 
@@ -158,10 +160,10 @@ pub struct NodeMetrics {
     entry_reads: EntryReads,
     /// Increments of counters that were set aside.
     pub sidelined: SidelinedTotals,
-    /// Writes that the leader has answered by way of this node.
-    pub forwarded: IntCounter,
     /// Fetches from the origin.
     pub origin: OriginMetrics,
+    /// Writes that are passed on.
+    pub forwarded: ForwardTotals,
     /// Writes waiting for the Writer now.
     pub queue_depth: IntGauge,
     /// Syncs of the log.
@@ -305,12 +307,8 @@ impl NodeMetrics {
                 "memdb_unreplicated_total",
                 "Writes answered without the replica that the default level wants.",
             ),
-            forwarded: of.counter(
-                FOLLOWERS,
-                "memdb_forwarded_total",
-                "Writes that the leader has answered by way of this node.",
-            ),
             origin: OriginMetrics::new(&of),
+            forwarded: ForwardTotals::new(&of),
             queue_depth: of.gauge(LEADER, "memdb_queue_depth", "Writes waiting for the Writer."),
             syncs: of.counter(WITH_LOG, "memdb_syncs_total", "Syncs of the log."),
             sync_seconds: of.histogram(WITH_LOG, "memdb_sync_seconds", "Seconds a sync of the log took."),

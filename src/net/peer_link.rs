@@ -181,6 +181,12 @@ pub fn leader_in(problem: &[u8]) -> Option<String> {
     Some(leader.to_owned())
 }
 
+/// The kind of problem that a body tells of.
+pub(super) fn problem_in(problem: &[u8]) -> Option<String> {
+    let problem: serde_json::Value = serde_json::from_slice(problem).ok()?;
+    problem["type"].as_str()?.strip_prefix("urn:memdb:problem:").map(str::to_owned)
+}
+
 fn refused(status: u16, told: &str) -> LinkError {
     // Bounded, because it goes into the log and into messages, and the other end may be anything.
     LinkError::Refused { status, told: told.chars().take(300).collect() }

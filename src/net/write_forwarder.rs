@@ -1,26 +1,29 @@
 //! Passes a client's write on to the leader.
 //!
-//! A write is sent again only under a key: the client's own, or one made here. One hop at most: the leader is
-//! told that it was forwarded, and whoever is no leader refuses it then.
-//!
-//! Once a try was sent and not answered, the write may count. A later refusal speaks of that later try alone, so it is
-//! not passed on: the write is tried again, and after that its outcome is unknown.
+//! Where the write goes next, and when it is given up, `replication/forward_plan.rs` decides; here the tries are made,
+//! and what is known of the leader is kept. One hop at most: the leader is told that the write was forwarded, and
+//! whoever is no leader refuses it then.
 
 use super::{
     http_client,
-    peer_link::{DATABASE_HEADER, leader_in},
+    peer_link::{DATABASE_HEADER, leader_in, problem_in},
 };
-use crate::{base::limits, base::retry::RetryBackoff};
+use crate::{
+    base::limits,
+    base::metrics::ForwardTotals,
+    replication::{ForwardPlan, ForwardStep, TryResult},
+};
 use bytes::Bytes;
 use parking_lot::RwLock;
+use prometheus::IntGauge;
 use reqwest::{
     Client, Method, Url,
     header::{HeaderMap, RETRY_AFTER},
 };
 use std::{io, sync::Arc, time::Duration};
 use tokio::{
-    sync::Semaphore,
-    time::{sleep, timeout},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::{Instant, timeout},
 };
 
 /// Says that a write has come by way of a follower, and of which database that is: the id in hexadecimal digits.
@@ -34,14 +37,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const TRY_TIMEOUT: Duration = Duration::from_secs(5);
 // A leader that waits for a replica still answers in time.
 const _: () = assert!(limits::MAX_ACK_TIMEOUT_MS < TRY_TIMEOUT.as_millis() as u64);
-/// Tries, as long as what became of the write is not known.
-const TRIES: u32 = 3;
 /// The status by which a follower refuses a write that was forwarded already.
 const NOT_LEADER: u16 = 421;
-/// The pause between two tries, and up to a quarter more.
-const PAUSE: Duration = Duration::from_millis(100);
-/// A leader that asks for a longer pause before the last try gets no more than this.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Problems by which a node that is about to lead no more, or does not lead yet, refuses what it has not applied.
+const BETWEEN_LEADERS: [&str; 3] = ["stopping", "stepped-down", "not-ready"];
+/// The header of a key.
+const KEY: &str = "idempotency-key";
 /// Time that one more forwarded write waits for another to end.
 const WAIT: Duration = Duration::from_millis(limits::FORWARD_PATIENCE_MS);
 
@@ -50,9 +51,13 @@ const WAIT: Duration = Duration::from_millis(limits::FORWARD_PATIENCE_MS);
 pub struct WriteForwarder {
     http: Client,
     leader: Arc<RwLock<Option<KnownLeader>>>,
+    /// Wakes what waits for a leader.
+    changes: Arc<watch::Sender<()>>,
     /// The database that this node holds, or that its files are of; none yet, or it has none.
     own: Arc<RwLock<Option<u128>>>,
     under_way: Arc<Semaphore>,
+    /// Bytes that those may have that wait for a leader.
+    waiting_bytes: Arc<Semaphore>,
     random: fn() -> io::Result<u128>,
 }
 
@@ -60,6 +65,19 @@ struct KnownLeader {
     url: Url,
     /// The database that it leads, once it has said so.
     database: Option<u128>,
+}
+
+/// A write as it is sent on.
+#[derive(Clone, Debug)]
+pub struct OutgoingWrite {
+    /// The method.
+    pub method: Method,
+    /// The path, and the query behind it.
+    pub target: String,
+    /// The headers that go along, with the name that the client has given it.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
 }
 
 /// The leader's answer.
@@ -94,8 +112,10 @@ impl WriteForwarder {
         let forward = Self {
             http,
             leader: Arc::default(),
+            changes: Arc::new(watch::Sender::new(())),
             own: Arc::default(),
             under_way: Arc::new(Semaphore::new(limits::FORWARDED_AT_ONCE)),
+            waiting_bytes: Arc::new(Semaphore::new(limits::FORWARD_WAIT_BYTES)),
             random,
         };
         if let Some(leader) = leader {
@@ -104,13 +124,14 @@ impl WriteForwarder {
         Ok(forward)
     }
 
-    /// The leader is there from now on.
+    /// The leader is there from now on: writes that wait for one go there.
     ///
     /// # Errors
     /// If that is no address.
     pub fn lead_by(&self, leader: &str) -> Result<(), String> {
         let url = leader.parse().map_err(|error| format!("{leader:?} is not the address of a leader: {error}"))?;
         *self.leader.write() = Some(KnownLeader { url, database: None });
+        self.changes.send_replace(());
         Ok(())
     }
 
@@ -184,73 +205,148 @@ impl WriteForwarder {
         (self.random)().map(|bits| format!("{bits:032x}"))
     }
 
-    /// Passes a write on. `headers` must name it by a key or a stream: it may be sent more than once.
+    /// Passes a write on, under `key` if its client has not named it: it may be sent more than once. Where no leader
+    /// takes it, it waits for one.
     ///
     /// # Errors
-    /// [`ForwardError::Away`] if the write certainly reached no leader, [`ForwardError::Unknown`] if it was sent and no
-    /// answer came.
+    /// [`ForwardError::Away`] if the write certainly was not applied, [`ForwardError::Unknown`] if it was sent and no
+    /// answer tells its outcome.
     pub async fn write(
         &self,
-        method: &Method,
-        path_and_query: &str,
-        headers: &HeaderMap,
-        body: &Bytes,
+        write: &OutgoingWrite,
+        key: Option<String>,
+        totals: &ForwardTotals,
     ) -> Result<ForwardedAnswer, ForwardError> {
-        let base = self.leader.read().as_ref().map(|known| known.url.clone());
-        let mut base = base.ok_or_else(|| ForwardError::Away("it is not known yet".into()))?;
-        let mut url = base.join(path_and_query).map_err(|error| ForwardError::Away(error.to_string()))?;
         let busy = || ForwardError::Away("too many writes are on their way to it".into());
         let _permit = timeout(WAIT, self.under_way.acquire()).await.ok().and_then(Result::ok).ok_or_else(busy)?;
-        let stated = self.held().map_or_else(|| OF_NO_DATABASE.to_owned(), |own| format!("{own:032x}"));
-        let mut backoff = RetryBackoff::new((self.random)().unwrap_or_default() as u64);
-        let (mut last, mut pause, mut sent) = (String::new(), Duration::ZERO, false);
-        for tries in 1..=TRIES {
-            sleep(pause).await;
-            let request = self.http.request(method.clone(), url.clone()).headers(headers.clone());
-            let answer = match request.header(FORWARDED, &stated).body(body.clone()).send().await {
-                Ok(response) => {
-                    let (status, headers) = (response.status().as_u16(), response.headers().clone());
-                    if let Some(database) = database_of(&headers) {
-                        self.heard(base.as_str(), database);
-                    }
-                    response.bytes().await.map(|body| ForwardedAnswer { status, headers, body })
-                }
-                Err(error) => Err(error),
-            };
-            pause = match answer {
-                // It follows somebody itself, and has certainly not taken it: whom it follows may.
-                Ok(ForwardedAnswer { status: NOT_LEADER, body, .. }) => {
-                    last = format!("{base} follows another node itself");
-                    let Some(leader) = leader_in(&body).and_then(|leader| leader.parse().ok()).filter(|it| *it != base)
-                    else {
-                        break;
+        let mut plan = ForwardPlan::new(key, (self.random)().unwrap_or_default() as u64);
+        let (begun, mut changes) = (Instant::now(), self.changes.subscribe());
+        let (mut last, mut tries, mut waits) = ("it is not known yet".to_owned(), 0, None);
+        loop {
+            // Marked as seen before the look: a change behind that wakes it.
+            changes.borrow_and_update();
+            let known = self.leader();
+            match plan.next(begun.elapsed().as_millis() as u64, known.as_deref()) {
+                ForwardStep::Try(base) => {
+                    tries += 1;
+                    totals.retried.inc_by(u64::from(tries > 1));
+                    let tried = tokio::select! {
+                        tried = self.attempt(&base, write, plan.key()) => tried,
+                        () = self.led_by_another(&mut changes, known, &base) => FinishedTry::lost("another node leads now"),
                     };
-                    url = Url::join(&leader, path_and_query).map_err(|error| ForwardError::Away(error.to_string()))?;
-                    base = leader;
-                    Duration::ZERO
+                    if plan.tried(begun.elapsed().as_millis() as u64, tried.result)
+                        && let Some(answer) = tried.answer
+                    {
+                        return Ok(answer);
+                    }
+                    last = tried.told;
                 }
-                Ok(forwarded) if forwarded.settles(sent) => return Ok(forwarded),
-                Ok(forwarded) => {
-                    sent = true;
-                    last = format!("its last answer was {}", forwarded.status);
-                    backoff.wait(Some(pause_behind(tries, forwarded.retry_after())))
+                ForwardStep::Wait(ms) => {
+                    if waits.is_none() {
+                        let Some(wait) = self.wait(write.body.len(), totals) else {
+                            return Err(given_up(plan.may_count(), format!("{last}, and no more writes may wait")));
+                        };
+                        waits = Some(wait);
+                    }
+                    let _ = timeout(Duration::from_millis(ms), changes.changed()).await;
                 }
-                Err(error) => {
-                    sent |= !error.is_connect();
-                    last = http_client::reason(&error);
-                    backoff.wait(Some(PAUSE))
-                }
-            };
+                ForwardStep::GiveUp { may_count } => return Err(given_up(may_count, last)),
+            }
         }
-        Err(if sent { ForwardError::Unknown(last) } else { ForwardError::Away(last) })
+    }
+
+    /// A place among the writes that wait for a leader; `None` if their bodies hold all the memory they may.
+    fn wait(&self, bytes: usize, totals: &ForwardTotals) -> Option<WriteWait> {
+        let bytes = u32::try_from(bytes).ok()?;
+        let bytes = Arc::clone(&self.waiting_bytes).try_acquire_many_owned(bytes).ok()?;
+        totals.waiting.inc();
+        Some(WriteWait { _bytes: bytes, waiting: totals.waiting.clone() })
+    }
+
+    /// Ends once another node is known to lead than was `known`, and than the one at `asked`.
+    async fn led_by_another(&self, changes: &mut watch::Receiver<()>, known: Option<String>, asked: &str) {
+        while self.leader() == known || self.leader().as_deref() == Some(asked) {
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Sends a write once, to the node at `base`.
+    async fn attempt(&self, base: &str, write: &OutgoingWrite, key: Option<&str>) -> FinishedTry {
+        let url = match base.parse::<Url>().and_then(|base| base.join(&write.target)) {
+            Ok(url) => url,
+            Err(error) => return FinishedTry { result: TryResult::NotReached, told: error.to_string(), answer: None },
+        };
+        let stated = self.held().map_or_else(|| OF_NO_DATABASE.to_owned(), |own| format!("{own:032x}"));
+        let request = self.http.request(write.method.clone(), url).headers(write.headers.clone());
+        let mut request = request.header(FORWARDED, stated).body(write.body.clone());
+        if let Some(key) = key {
+            request = request.header(KEY, key);
+        }
+        let answer = match request.send().await {
+            Ok(response) => {
+                let (status, headers) = (response.status().as_u16(), response.headers().clone());
+                if let Some(database) = database_of(&headers) {
+                    self.heard(base, database);
+                }
+                response.bytes().await.map(|body| ForwardedAnswer { status, headers, body })
+            }
+            Err(error) => Err(error),
+        };
+        match answer {
+            Ok(answer) => FinishedTry::answered(base, answer),
+            Err(error) if error.is_connect() => {
+                FinishedTry { result: TryResult::NotReached, told: http_client::reason(&error), answer: None }
+            }
+            Err(error) => FinishedTry::lost(&http_client::reason(&error)),
+        }
     }
 }
 
-/// The pause behind the try of this number, from 1, whose answer asked for `retry_after`.
-fn pause_behind(tries: u32, retry_after: Option<Duration>) -> Duration {
-    // Retry-After has whole seconds and is meant for clients. A leader that steps down refuses what is under way, and
-    // leads or follows again some ten milliseconds later; only one that refuses twice needs the time it asks for.
-    if tries == 1 { PAUSE } else { retry_after.unwrap_or(PAUSE).min(LONGEST_PAUSE) }
+/// A place among the writes that wait for a leader.
+struct WriteWait {
+    _bytes: OwnedSemaphorePermit,
+    waiting: IntGauge,
+}
+
+impl Drop for WriteWait {
+    fn drop(&mut self) {
+        self.waiting.dec();
+    }
+}
+
+/// A try that has ended, with the reason why it settles nothing, for a person.
+struct FinishedTry {
+    result: TryResult,
+    told: String,
+    answer: Option<ForwardedAnswer>,
+}
+
+impl FinishedTry {
+    fn lost(told: &str) -> Self {
+        Self { result: TryResult::Unanswered, told: told.to_owned(), answer: None }
+    }
+
+    fn answered(base: &str, answer: ForwardedAnswer) -> Self {
+        let ForwardedAnswer { status, body, .. } = &answer;
+        // It follows somebody itself, and has certainly not taken it: whom it follows may.
+        if *status == NOT_LEADER {
+            let told = format!("{base} follows another node itself");
+            let leader = leader_in(body).map(|leader| leader.trim_end_matches('/').to_owned());
+            return Self { result: TryResult::SentOn(leader), told, answer: None };
+        }
+        let told = format!("its last answer was {status}");
+        if *status == 503 && problem_in(body).is_some_and(|slug| BETWEEN_LEADERS.contains(&&*slug)) {
+            return Self { result: TryResult::BetweenLeaders, told, answer: None };
+        }
+        let retry_after_ms = answer.retry_after().map(|pause| pause.as_millis() as u64);
+        Self { result: TryResult::Answered { status: *status, retry_after_ms }, told, answer: Some(answer) }
+    }
+}
+
+fn given_up(may_count: bool, last: String) -> ForwardError {
+    if may_count { ForwardError::Unknown(last) } else { ForwardError::Away(last) }
 }
 
 /// The database that an answer says to be of.
@@ -259,19 +355,6 @@ fn database_of(headers: &HeaderMap) -> Option<u128> {
 }
 
 impl ForwardedAnswer {
-    /// Returns whether this answer tells the outcome of the write. `sent`: an earlier try was sent, and its outcome is
-    /// unknown.
-    fn settles(&self, sent: bool) -> bool {
-        match self.status {
-            // The leader itself does not know. It will when it is asked again.
-            500 => false,
-            // It counts; or the Writer, which has everything sent before behind it, has refused its name or its
-            // content.
-            200..=299 | 504 | 409 | 422 => true,
-            _ => !sent,
-        }
-    }
-
     fn retry_after(&self) -> Option<Duration> {
         self.headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok().map(Duration::from_secs)
     }
@@ -280,17 +363,22 @@ impl ForwardedAnswer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::metrics::{NodeLimits, NodeMetrics, NodeRole};
 
     fn forward(leader: Option<&str>) -> WriteForwarder {
         WriteForwarder::new(leader, || Ok(0xabc)).expect("a client")
     }
 
     async fn post(forward: &WriteForwarder) -> Result<u16, ForwardError> {
-        let answer = forward.write(&Method::POST, "/post", &HeaderMap::new(), &Bytes::new()).await;
+        let totals = NodeMetrics::new(NodeRole::Replica, NodeLimits::default(), &[]).forwarded.clone();
+        let (headers, body) = (HeaderMap::new(), Bytes::from_static(b"text"));
+        let write = OutgoingWrite { method: Method::POST, target: "/post".to_owned(), headers, body };
+        let answer = forward.write(&write, Some("key".to_owned()), &totals).await;
+        assert_eq!(totals.waiting.get(), 0, "each place is given back");
         answer.map(|answer| answer.status)
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn without_an_address_nothing_is_sent() {
         let forward = forward(None);
         assert_eq!(forward.leader(), None);
@@ -300,7 +388,7 @@ mod tests {
         assert_eq!(forward.leader().as_deref(), Some("http://127.0.0.1:1"));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn more_writes_than_may_be_under_way_are_certainly_not_applied() {
         let forward = forward(Some("http://127.0.0.1:1"));
         let all = forward.under_way.clone().acquire_many_owned(limits::FORWARDED_AT_ONCE as u32).await;
@@ -310,35 +398,18 @@ mod tests {
         assert_eq!(forward.under_way.available_permits(), limits::FORWARDED_AT_ONCE, "each is given back");
     }
 
-    #[test]
-    fn a_refusal_settles_only_a_write_that_was_not_sent_before() {
-        let settles =
-            |status, sent| ForwardedAnswer { status, headers: HeaderMap::new(), body: Bytes::new() }.settles(sent);
-        for status in [200, 202, 409, 422, 504] {
-            assert!(settles(status, false) && settles(status, true), "{status}");
-        }
-        // 400 too: `ack-unavailable` tells of the replicas there are now, not of what was written before.
-        for status in [400, 413, 421, 429, 503, 507] {
-            assert!(settles(status, false) && !settles(status, true), "{status}");
-        }
-        assert!(!settles(500, false) && !settles(500, true), "nobody knows");
-    }
-
     #[tokio::test(start_paused = true)]
-    async fn tries_that_reach_nobody_are_not_all_made_at_once() {
-        let begun = tokio::time::Instant::now();
-        assert!(matches!(post(&forward(Some("http://127.0.0.1:1"))).await, Err(ForwardError::Away(_))));
-        assert!(begun.elapsed() >= (TRIES - 1) * PAUSE, "{:?}", begun.elapsed());
-    }
-
-    #[test]
-    fn the_first_pause_is_short_whatever_the_leader_asks_for_and_later_ones_are_bounded() {
-        let asked = |seconds| Some(Duration::from_secs(seconds));
-        assert_eq!([None, asked(1), asked(60)].map(|asked| pause_behind(1, asked)), [PAUSE; 3]);
-        assert_eq!(
-            [None, asked(1), asked(60)].map(|asked| pause_behind(2, asked)),
-            [PAUSE, LONGEST_PAUSE, LONGEST_PAUSE]
-        );
+    async fn writes_wait_for_a_leader_so_long_and_take_so_much_memory() {
+        let forward = forward(None);
+        let begun = Instant::now();
+        assert!(matches!(post(&forward).await, Err(ForwardError::Away(_))));
+        assert_eq!(begun.elapsed(), Duration::from_millis(limits::FORWARD_WAIT_MS));
+        let others = Arc::clone(&forward.waiting_bytes).acquire_many_owned(limits::FORWARD_WAIT_BYTES as u32 - 3).await;
+        let full = ForwardError::Away("it is not known yet, and no more writes may wait".to_owned());
+        assert_eq!(post(&forward).await, Err(full), "a text of four bytes has no room");
+        drop(others);
+        assert_eq!(begun.elapsed(), Duration::from_millis(limits::FORWARD_WAIT_MS), "it did not wait");
+        assert_eq!(forward.waiting_bytes.available_permits(), limits::FORWARD_WAIT_BYTES);
     }
 
     #[test]

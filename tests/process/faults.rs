@@ -37,6 +37,7 @@ mod crashes;
 mod fake;
 mod files;
 mod flood;
+mod forwarded;
 mod full_at_start;
 mod load;
 mod local;

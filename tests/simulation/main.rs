@@ -12,6 +12,7 @@ mod cluster;
 mod disk;
 mod entries;
 mod entry_histories;
+mod forwarding;
 mod history;
 mod model;
 mod one_node;

@@ -15,7 +15,7 @@ use crate::{
             Command, CounterOf, LeaderAnswer, Operation, QueryReply, WriteOutcome, WriteRequest, check_counter_key,
         },
     },
-    net::write_forwarder::{ForwardError, ForwardedAnswer, WriteForwarder},
+    net::write_forwarder::OutgoingWrite,
     storage::file_header::DatabaseIdentity,
 };
 use http::{Method, StatusCode};
@@ -65,16 +65,16 @@ impl WriteRequest for CounterRequest {
         key::for_path(&self.name).map(drop)
     }
 
-    async fn send(&self, leader: &WriteForwarder, made_key: Option<&str>) -> Result<ForwardedAnswer, ForwardError> {
+    fn outgoing(&self) -> OutgoingWrite {
         // Encoded anew, so that every key comes through, with slashes and question marks in it too.
         let key = key::for_path(&self.name).unwrap_or_else(|_| self.name.clone());
         let (method, path) = match self.change {
             CounterChange::Increment => (Method::POST, format!("counter/{key}/increment")),
             CounterChange::Remove => (Method::DELETE, format!("counter/{key}")),
         };
-        let target = if self.query.is_empty() { path } else { format!("{path}?{}", self.query) };
-        let fields = write_request::forwarded_headers(&self.headers, made_key);
-        leader.write(&method, &format!("/{target}"), &fields, &bytes::Bytes::new()).await
+        let target = if self.query.is_empty() { format!("/{path}") } else { format!("/{path}?{}", self.query) };
+        let headers = write_request::forwarded_headers(&self.headers);
+        OutgoingWrite { method, target, headers, body: bytes::Bytes::new() }
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{
 };
 use std::{
     io,
-    net::{SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     sync::Arc,
     time::Duration,
 };
@@ -112,9 +112,20 @@ impl HttpServer {
     }
 
     /// Answers for the shard in this role from now on: of the same view as before. Connections stay open, and requests
-    /// under way end with the role they began with.
+    /// under way end with the role they began with. Writes that wait for a leader come here, if that is this node.
     pub fn change_role(&self, shard: Shard, forward: Option<WriteForwarder>, about: Arc<NodeAbout>) {
+        let leads = forward.is_none();
+        let before = self.roles.forwarder();
         self.roles.set(&RoleContext::new(shard, forward, about));
+        if leads && let Some(before) = before {
+            let mut own = self.local_addr();
+            match own.ip() {
+                IpAddr::V4(ip) if ip.is_unspecified() => own.set_ip(Ipv4Addr::LOCALHOST.into()),
+                IpAddr::V6(ip) if ip.is_unspecified() => own.set_ip(Ipv6Addr::LOCALHOST.into()),
+                _ => {}
+            }
+            before.lead_by(&format!("http://{own}")).expect("that is an address");
+        }
     }
 
     /// Stops accepting, ends streams of events, closes idle connections, answers what is in flight, and returns once

@@ -16,7 +16,7 @@ use crate::{
         error::{ApiError, ErrorKind},
         service::{Command, Operation, WriteRequest, check_text},
     },
-    net::write_forwarder::{ForwardError, ForwardedAnswer, WriteForwarder},
+    net::write_forwarder::OutgoingWrite,
     storage::file_header::DatabaseIdentity,
     text::charset::Charset,
 };
@@ -100,21 +100,21 @@ impl WriteRequest for HttpWrite {
         }
     }
 
-    async fn send(&self, leader: &WriteForwarder, key: Option<&str>) -> Result<ForwardedAnswer, ForwardError> {
+    fn outgoing(&self) -> OutgoingWrite {
         let path = self.path.as_str();
         let target = if self.query.is_empty() { path.to_owned() } else { format!("{path}?{}", self.query) };
-        let fields = forwarded_headers(&self.headers, key);
-        leader.write(&self.method, &target, &fields, &self.body.bytes).await
+        let (method, headers) = (self.method.clone(), forwarded_headers(&self.headers));
+        OutgoingWrite { method, target, headers, body: self.body.bytes.clone() }
     }
 }
 
-/// The headers that a write is sent on with, under this key if the client has named it by none.
-pub(super) fn forwarded_headers(given: &WriteHeaders, key: Option<&str>) -> HeaderMap {
+/// The headers that a write is sent on with.
+pub(super) fn forwarded_headers(given: &WriteHeaders) -> HeaderMap {
     let WriteHeaders { naming: DedupHeaders { key: own, stream, stream_sequence }, content_type, .. } = given;
     let mut fields = HeaderMap::new();
     for (name, text) in [
         (header::CONTENT_TYPE, content_type.as_deref()),
-        (headers::IDEMPOTENCY_KEY.clone(), own.as_deref().or(key)),
+        (headers::IDEMPOTENCY_KEY.clone(), own.as_deref()),
         (headers::MEMDB_STREAM.clone(), stream.as_deref()),
         (headers::MEMDB_STREAM_SEQ.clone(), stream_sequence.as_deref()),
     ] {

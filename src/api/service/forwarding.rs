@@ -8,7 +8,7 @@ use crate::{
     api::error::{ApiError, BEHIND_A_PROXY, ErrorKind},
     base::limits::FORWARD_PATIENCE_MS,
     net::address_limits::{Line, Usage},
-    net::write_forwarder::{ForwardError, ForwardedAnswer, OF_NO_DATABASE, WriteForwarder},
+    net::write_forwarder::{ForwardError, ForwardedAnswer, OF_NO_DATABASE, OutgoingWrite, WriteForwarder},
     storage::file_header::DatabaseIdentity,
 };
 use std::{borrow::Cow, time::Duration};
@@ -37,15 +37,8 @@ pub trait WriteRequest: Send + 'static {
         Ok(())
     }
 
-    /// Sends it to the leader, under this key if the client has named it by none.
-    ///
-    /// # Errors
-    /// If the leader cannot be reached, or has not answered.
-    fn send(
-        &self,
-        leader: &WriteForwarder,
-        key: Option<&str>,
-    ) -> impl Future<Output = Result<ForwardedAnswer, ForwardError>> + Send;
+    /// The write as it is sent on, with the name that its client has given it, if any.
+    fn outgoing(&self) -> OutgoingWrite;
 }
 
 /// The answer of a leader to a write that it was sent from here.
@@ -90,10 +83,10 @@ impl Service {
         let patience = Duration::from_millis(FORWARD_PATIENCE_MS);
         let waited = timeout(patience, usage.turn(Line::ForwardedWrites)).await;
         let _turn = waited.map_err(|_| self.refused(ApiError::new(ErrorKind::LeaderAway, too_many_of_address())))?;
-        // Not held in an `Option` of the future: the request is borrowed by what is sent.
-        match request.send(leader, key.as_deref()).await {
+        // The request is held until then: its part of the budget of bodies is with it.
+        match leader.write(&request.outgoing(), key.clone(), &self.metrics.forwarded).await {
             Ok(answer) => {
-                self.metrics.forwarded.inc();
+                self.metrics.forwarded.answered.inc();
                 Ok(LeaderAnswer { answer, under_made_key: key.is_some() })
             }
             Err(error) => Err(self.refused(not_forwarded(&error, key.as_deref()))),

@@ -123,6 +123,11 @@ impl RoleSlots {
         slot
     }
 
+    /// The way to the leader, on a follower.
+    pub(in crate::api) fn forwarder(&self) -> Option<WriteForwarder> {
+        self.slots.first()?.get().forward.clone()
+    }
+
     /// Has every thread answer in this role from now on.
     pub(in crate::api) fn set(&self, role: &RoleContext) {
         self.slots.iter().for_each(|slot| slot.set(role.clone()));

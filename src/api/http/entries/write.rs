@@ -23,7 +23,7 @@ use crate::{
     base::limits::MAX_ENTRIES_BODY_BYTES,
     engine::leader::WriteReceipt,
     net::address_limits::Usage,
-    net::write_forwarder::{ForwardError, ForwardedAnswer, WriteForwarder},
+    net::write_forwarder::OutgoingWrite,
     storage::file_header::DatabaseIdentity,
 };
 use http::{HeaderValue, Method, header};
@@ -79,14 +79,14 @@ impl WriteRequest for EntryRequest {
         if self.name.is_empty() { Ok(()) } else { key::for_path(&self.name).map(drop) }
     }
 
-    async fn send(&self, leader: &WriteForwarder, made_key: Option<&str>) -> Result<ForwardedAnswer, ForwardError> {
+    fn outgoing(&self) -> OutgoingWrite {
         // A path with dots or slashes in its key would not come through as it is.
         let path = self.path.as_str();
         let path = match key::for_path(&self.name) {
             Ok(key) => format!("{}{key}", path.strip_suffix(&self.name).unwrap_or(path)),
             Err(_) => path.to_owned(),
         };
-        let mut fields = write_request::forwarded_headers(&self.headers, made_key);
+        let mut fields = write_request::forwarded_headers(&self.headers);
         for (name, text) in
             [(header::IF_MATCH, &self.conditions.if_match), (header::IF_NONE_MATCH, &self.conditions.if_none_match)]
         {
@@ -95,7 +95,7 @@ impl WriteRequest for EntryRequest {
             }
         }
         let target = if self.query.is_empty() { path } else { format!("{path}?{}", self.query) };
-        leader.write(&self.method, &target, &fields, &self.body.bytes).await
+        OutgoingWrite { method: self.method.clone(), target, headers: fields, body: self.body.bytes.clone() }
     }
 }
 

@@ -1,0 +1,107 @@
+//! Writes by way of a replica while the leader is killed and another is promoted. Who writes there sends each write
+//! once, without a key, and repeats nothing: the replica waits for the next leader.
+//!
+//! Of the earlier systems: a failed call was reported as a miss; a key first written while the secondary was down never
+//! reached it.
+
+use super::load::status_of;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+use testkit::{
+    client::new_client,
+    process::{Node, REPAIR, Start, equal_within},
+    wait_for,
+};
+
+/// Writers, a thread each: fewer than one address may have on their way.
+const WRITERS: u64 = 4;
+
+/// What a writer has seen.
+#[derive(Default)]
+struct Written {
+    answered: AtomicU64,
+    longest_ms: AtomicU64,
+    over: AtomicBool,
+}
+
+/// Writes one after the other, of three kinds, each with the word `all` once.
+fn write(url: &str, seen: &Written) -> Result<(), String> {
+    let http = new_client();
+    for number in 0_u64.. {
+        if seen.over.load(Relaxed) {
+            break;
+        }
+        let begun = Instant::now();
+        let request = match number % 3 {
+            0 => http.post(format!("{url}/post")).header("content-type", "text/plain").body("all"),
+            1 => http.post(format!("{url}/update")).header("content-type", "application/json").body(r#"{"all":1}"#),
+            _ => http.put(format!("{url}/posts/{:?}-{number}", std::thread::current().id())).body("all"),
+        };
+        let request = if number % 3 == 2 { request.header("content-type", "text/plain") } else { request };
+        let answer = request.send().map_err(|error| format!("write {number} was not answered: {error}"))?;
+        let status = answer.status();
+        if !status.is_success() {
+            return Err(format!("write {number} was answered {status}: {}", answer.text().unwrap_or_default()));
+        }
+        seen.longest_ms.fetch_max(begun.elapsed().as_millis() as u64, Relaxed);
+        seen.answered.fetch_add(1, Relaxed);
+        std::thread::sleep(Duration::from_millis(2)); // a moderate load is what is wanted
+    }
+    Ok(())
+}
+
+fn promote(node: &Node) {
+    wait_for("the node is promoted", || {
+        let asked = new_client().post(format!("{}/promote", node.url)).send();
+        asked.is_ok_and(|answer| answer.status().is_success()).then_some(())
+    });
+    wait_for("it leads", || (status_of(node)["role"] == "leader").then_some(()));
+}
+
+#[test]
+fn writes_by_way_of_a_replica_outlive_their_leader_and_count_once() {
+    let directories = [(); 3].map(|()| TempDir::new().expect("a directory"));
+    let first = Start::leader(directories[0].path()).run();
+    let second = Start::replica(&first).data(directories[1].path()).run();
+    let replica = Start::replica(&first).data(directories[2].path()).run();
+    first.until_connected(2);
+    let (mut first, mut second) = (first, second);
+    let seen = Arc::new(Written::default());
+    let start = |_| {
+        let (url, seen) = (replica.url.clone(), Arc::clone(&seen));
+        std::thread::Builder::new().spawn(move || write(&url, &seen)).expect("a thread")
+    };
+    let writers: Vec<_> = (0..WRITERS).map(start).collect();
+    let until_more = |writes: u64| {
+        let from = seen.answered.load(Relaxed);
+        let ended = || writers.iter().any(std::thread::JoinHandle::is_finished);
+        wait_for("writes are answered", || (seen.answered.load(Relaxed) >= from + writes || ended()).then_some(()));
+    };
+    until_more(100);
+    // Another leads, and the replica follows it.
+    first.kill();
+    promote(&second);
+    until_more(100);
+    first.start_as(Start::replica(&second).data(directories[0].path()));
+    second.until_connected(2);
+    until_more(100);
+    // The replica leads itself.
+    second.kill();
+    promote(&replica);
+    until_more(100);
+    seen.over.store(true, Relaxed);
+    for writer in writers {
+        writer.join().expect("a writer ends").expect("every write is acknowledged");
+    }
+    replica.until_connected(1);
+    let (counts, _) = equal_within(REPAIR, &replica, &[&first]);
+    let (answered, longest) = (seen.answered.load(Relaxed), seen.longest_ms.load(Relaxed));
+    println!("  {answered} writes by way of the replica, the longest took {longest} ms");
+    assert_eq!(counts["all"] as u64, answered, "each counts once");
+}
