@@ -33,8 +33,8 @@ pub const OF_NO_DATABASE: &str = "1";
 
 /// Patience for a connection: nothing was sent yet, and another try may find the next leader.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Patience for one try.
-const TRY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Patience for one try of a write of usual size.
+pub const TRY_TIMEOUT: Duration = Duration::from_secs(5);
 // A leader that waits for a replica still answers in time.
 const _: () = assert!(limits::MAX_ACK_TIMEOUT_MS < TRY_TIMEOUT.as_millis() as u64);
 /// The status by which a follower refuses a write that was forwarded already.
@@ -78,6 +78,8 @@ pub struct OutgoingWrite {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+    /// Patience for one try.
+    pub patience: Duration,
 }
 
 /// The leader's answer.
@@ -107,7 +109,7 @@ impl WriteForwarder {
     /// # Errors
     /// If it is no address, or the system has no HTTP client.
     pub fn new(leader: Option<&str>, random: fn() -> io::Result<u128>) -> Result<Self, String> {
-        let http = http_client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(TRY_TIMEOUT).build();
+        let http = http_client::builder().connect_timeout(CONNECT_TIMEOUT).build();
         let http = http.map_err(|error| format!("no HTTP client: {error}"))?;
         let forward = Self {
             http,
@@ -280,7 +282,7 @@ impl WriteForwarder {
         };
         let stated = self.held().map_or_else(|| OF_NO_DATABASE.to_owned(), |own| format!("{own:032x}"));
         let request = self.http.request(write.method.clone(), url).headers(write.headers.clone());
-        let mut request = request.header(FORWARDED, stated).body(write.body.clone());
+        let mut request = request.header(FORWARDED, stated).body(write.body.clone()).timeout(write.patience);
         if let Some(key) = key {
             request = request.header(KEY, key);
         }
@@ -372,7 +374,8 @@ mod tests {
     async fn post(forward: &WriteForwarder) -> Result<u16, ForwardError> {
         let totals = NodeMetrics::new(NodeRole::Replica, NodeLimits::default(), &[]).forwarded.clone();
         let (headers, body) = (HeaderMap::new(), Bytes::from_static(b"text"));
-        let write = OutgoingWrite { method: Method::POST, target: "/post".to_owned(), headers, body };
+        let (target, patience) = ("/post".to_owned(), TRY_TIMEOUT);
+        let write = OutgoingWrite { method: Method::POST, target, headers, body, patience };
         let answer = forward.write(&write, Some("key".to_owned()), &totals).await;
         assert_eq!(totals.waiting.get(), 0, "each place is given back");
         answer.map(|answer| answer.status)

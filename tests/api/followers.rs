@@ -149,7 +149,7 @@ fn a_write_is_passed_on_once_at_most() {
     }
     let database = leader.get("/status").json()["database"].clone();
     let lines = "POST /bulk HTTP/1.1\r\nContent-Type: text/plain";
-    let refused = replica.ask(lines, "a");
+    let refused = replica.ask(&format!("{lines}\r\nMemdb-Forwarded: 1"), "a");
     assert_eq!((refused.status, refused.problem().as_str()), (421, "not-leader"));
     assert_eq!((&refused.json()["database"], &refused.json()["last_line"]), (&database, &0.into()));
     // The body was not read, so that connection is closed.
@@ -158,6 +158,64 @@ fn a_write_is_passed_on_once_at_most() {
     assert!(counted.contains("memdb_refused_total{reason=\"not-leader\"} 5\n"), "{counted}");
     let meant = format!("{lines}\r\nMemdb-Forwarded: {}", database.as_str().expect("text"));
     assert_eq!(leader.ask(&meant, "a").status, 202);
+}
+
+#[test]
+fn lines_by_way_of_a_replica_count_once_by_the_name_of_their_stream() {
+    let (_data, leading, following) = cluster();
+    let (mut leader, mut replica) = (Wire::to(leading.address()), Wire::to(following.address()));
+    let bulk = |wire: &mut Wire, more: &str, body: &str| {
+        wire.ask(&format!("POST /bulk HTTP/1.1\r\nContent-Type: text/plain{more}"), body)
+    };
+    let unnamed = bulk(&mut replica, "", "a b\na\n\nc");
+    assert_eq!(unnamed.status, 202, "{unnamed:?}");
+    let told = unnamed.json();
+    assert_eq!((&told["last_line"], &told["taken"], &told["words"]), (&4.into(), &4.into(), &4.into()), "{told}");
+    assert_eq!((told.get("stream_lines"), unnamed.header("memdb-acks")), (None, Some("1")));
+    assert_eq!(read_own(&mut replica, "/wordcount?word=a&word=c", &unnamed).text(), r#"{"a":2,"c":1}"#);
+    // The same again is another body; under a name it is the same, by whichever node it comes.
+    assert_eq!(bulk(&mut replica, "", "a").json()["words"], 1);
+    const NAMED: &str = "\r\nMemdb-Stream: s";
+    let first = bulk(&mut replica, NAMED, "x y\nx\n").json();
+    assert_eq!((&first["taken"], &first["stream_lines"], &first["stream_words"]), (&2.into(), &2.into(), &3.into()));
+    let more = bulk(&mut replica, NAMED, "x y\nx\nz\n").json();
+    assert_eq!((&more["skipped"], &more["taken"], &more["last_line"]), (&2.into(), &1.into(), &3.into()), "{more}");
+    let at_leader = bulk(&mut leader, NAMED, "x y\nx\nz\nx").json();
+    assert_eq!((&at_leader["skipped"], &at_leader["taken"]), (&3.into(), &1.into()), "{at_leader}");
+    let asked = bulk(&mut replica, NAMED, "").json();
+    assert_eq!((&asked["taken"], &asked["stream_lines"]), (&0.into(), &4.into()), "{asked}");
+    let other = |address| bulk(&mut Wire::to(address), NAMED, "other\ntext\nthan\nbefore\n");
+    let (here, there) = (other(following.address()), other(leading.address()));
+    assert_eq!((here.status, here.problem()), (there.status, there.problem()), "{here:?}");
+    assert_eq!(Wire::to(leading.address()).get("/wordcount?word=x&word=z").text(), r#"{"x":3,"z":1}"#);
+    let counted = Wire::to(following.address()).get("/metrics");
+    assert!(counted.text().contains("\nmemdb_forwarded_total 5\n"), "{counted:?}");
+}
+
+#[test]
+fn a_follower_refuses_lines_in_the_words_of_its_leader() {
+    let (_data, leading, following) = cluster();
+    let large = format!("ok\n{}\nok\n", "x".repeat(1 << 20 | 1));
+    for (head, body) in [
+        ("POST /bulk?ns=UPPER HTTP/1.1", "a"),
+        ("POST /bulk HTTP/1.1\r\nContent-Type: text/html", "a"),
+        ("POST /bulk?ack=replica+disk HTTP/1.1", "a"),
+        ("POST /bulk HTTP/1.1\r\nIdempotency-Key: k", "a"),
+        ("POST /bulk HTTP/1.1\r\nContent-Encoding: br", "a"),
+        ("POST /bulk HTTP/1.1\r\nMemdb-Stream: \r\nContent-Type: text/plain", "a"),
+        ("POST /bulk?ns=n HTTP/1.1\r\nContent-Type: application/x-ndjson", "{\"text\":\"a\"}\n{\n{\"text\":\"b\"}"),
+        ("POST /bulk?ns=n HTTP/1.1\r\nContent-Type: text/plain;charset=windows-1251", "\u{e9} b"),
+        ("POST /bulk?ns=n HTTP/1.1", &large),
+    ] {
+        let ask = |address| Wire::to(address).ask(head, body);
+        let (here, there) = (ask(following.address()), ask(leading.address()));
+        let bare = |answer: &Answer| {
+            let mut told = answer.json();
+            told.as_object_mut().expect("an object").remove("position");
+            told
+        };
+        assert_eq!((here.status, bare(&here)), (there.status, bare(&there)), "{head}");
+    }
 }
 
 #[test]

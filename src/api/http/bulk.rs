@@ -8,6 +8,9 @@
 mod count;
 pub(super) mod limiter;
 mod lines;
+mod part;
+mod reader;
+mod relay;
 
 use super::{
     body,
@@ -26,7 +29,6 @@ use crate::{
         service::AcceptedWrite,
     },
     base::hash::WordHasher,
-    base::limits::BULK_BLOCK_BYTES,
     base::position::DatabaseTag,
     data::command::{IdempotencyKey, WriteBatch},
     data::counts::{WriteOp, word_counts::WordCounts},
@@ -43,19 +45,16 @@ use futures::{Stream, StreamExt};
 use limiter::QUEUE_BYTES;
 use lines::{LineBlock, LineReader};
 use parking_lot::Mutex;
-use std::{pin::pin, sync::Arc, time::Duration};
+use part::StreamPart;
+use reader::{BlockSink, BodyReader};
+use std::sync::Arc;
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
     task::{JoinError, JoinHandle},
-    time::Instant,
 };
 use warp::reply::Response;
 
 const TAKES: &str = "text/plain, application/x-ndjson, application/jsonl; in UTF-8";
-/// Whole lines wait so long for more to be counted with them.
-const FLUSH_AFTER: Duration = Duration::from_millis(20);
-/// … and no longer than so long, if more of them comes again and again.
-const FLUSH_LATEST: Duration = Duration::from_secs(1);
 /// Number of times that a block is submitted again without the lines that would make a count overflow.
 const OVERFLOW_TRIES: u32 = 16;
 /// Stands in front of a stream's name, where no header can have it: a stream of `/post` is another, whatever its name.
@@ -145,21 +144,33 @@ struct BulkRequest {
     spares: Mutex<Option<Vec<Vec<u8>>>>,
 }
 
-/// A body that is being read.
-struct BulkReader {
-    /// The memory of what it holds that no block is counted of.
-    share: BudgetShare,
-    /// Since when there may be whole lines that no block has.
-    lines_since: Instant,
-    /// Since when there may be a line that has not ended.
-    line_since: Instant,
+/// The blocks of a body, on their way to be counted.
+struct CountedBlocks<'a> {
+    bulk: &'a BulkRequest,
+    jobs: mpsc::Sender<BlockJob>,
+}
+
+impl BlockSink for CountedBlocks<'_> {
+    async fn take(&self, block: LineBlock) {
+        self.bulk.begin(block, &self.jobs).await;
+    }
+
+    async fn closed(&self) {
+        self.jobs.closed().await;
+    }
 }
 
 /// `POST /bulk`: counts a text a line.
 pub(super) async fn bulk(request: RouteRequest) -> Result<Response, ApiError> {
     let (forwarded, asked) = (request.forwarded()?, request.write_headers()?);
-    let content_encoding = request.header("content-encoding")?;
     ConditionHeaders::of(&request)?.check_none()?;
+    if forwarded.is_none()
+        && let Some(forward) = request.state.service.bulk_forwarder().await?
+    {
+        return relay::relay(request, forward).await;
+    }
+    let part = if forwarded.is_some() { StreamPart::of(&request)? } else { None };
+    let content_encoding = request.header("content-encoding")?;
     let RouteRequest { state, query, parameters, client, body, .. } = request;
     let leader = state.service.bulk_leader().await?;
     state.service.check_meant(forwarded.as_deref())?;
@@ -186,6 +197,7 @@ pub(super) async fn bulk(request: RouteRequest) -> Result<Response, ApiError> {
     let broken = |_| ApiError::new(ErrorKind::InvalidBody, "the body broke off or its chunks are malformed");
     let body = body.map(|piece| piece.map_err(broken));
     let ran = match (coding, charset) {
+        (None, None) if let Some(StreamPart::Lines(part)) = &part => bulk.take_part(body, part, &mut done).await,
         (None, None) => bulk.run(body, query.ack, &mut done).await,
         (None, Some(charset)) => Box::pin(bulk.run(decoded(body, charset), query.ack, &mut done)).await,
         (Some(coding), charset) => bulk.run_decoded(body, (coding, charset), query.ack, &mut done).await,
@@ -196,7 +208,12 @@ pub(super) async fn bulk(request: RouteRequest) -> Result<Response, ApiError> {
     };
     let receipt = ended.map_err(|problem| problem.with(done.members()))?;
     bulk.state.service.count_unreplicated(query.ack, &receipt);
-    Ok(accepted(&done, bulk.options.limit, &AcceptedWrite { receipt, database }))
+    let mut response = accepted(&done, bulk.options.limit, &AcceptedWrite { receipt, database });
+    if let (Some(StreamPart::Ask), Some(stream)) = (part, &bulk.stream) {
+        let entry = bulk.state.service.current()?.reader.stream(&bulk.namespace, stream);
+        part::state(&mut response, entry.map(|entry| (entry.stream_sequence, entry.fingerprint)));
+    }
+    Ok(response)
 }
 
 /// A body in UTF-8. What cannot be decoded has its line refused.
@@ -302,99 +319,8 @@ impl BulkRequest {
         S: Stream<Item = Result<B, ApiError>>,
         B: Buf,
     {
-        let mut body = pin!(body);
-        let now = Instant::now();
-        let mut reading = BulkReader {
-            share: BudgetShare::of(&self.state.budgets.uploads, &self.usage),
-            lines_since: now,
-            line_since: now,
-        };
-        loop {
-            let piece = tokio::select! {
-                piece = self.next_piece(&mut body, lines, &mut reading, &jobs) => piece?,
-                () = jobs.closed() => return Ok(()), // the reason is told there
-            };
-            let Some(mut piece) = piece else { break };
-            while piece.has_remaining() {
-                let some = piece.chunk().len().min(BULK_BLOCK_BYTES);
-                lines.push(&piece.chunk()[..some]);
-                piece.advance(some);
-                reading.share.set(lines.held()).map_err(too_many_uploads)?;
-                if let Some(spare) = self.spares.lock().get_or_insert_default().pop() {
-                    lines.reuse(spare);
-                }
-                self.cut(lines, &mut reading, &jobs).await?;
-            }
-        }
-        if let Some(block) = lines.last()? {
-            self.begin(block, &jobs).await;
-        }
-        Ok(())
-    }
-
-    /// Has blocks counted of what has just come: once there is enough for one, or its first lines have waited long.
-    /// What is counted is charged no longer.
-    async fn cut(
-        &self,
-        lines: &mut LineReader,
-        reading: &mut BulkReader,
-        jobs: &mpsc::Sender<BlockJob>,
-    ) -> Result<(), ApiError> {
-        let now = Instant::now();
-        let late = now - reading.lines_since >= FLUSH_LATEST;
-        while let Some(block) = lines.block(late)? {
-            (reading.lines_since, reading.line_since) = (now, now);
-            // It is held until there is a place for it.
-            reading.share.set(block.bytes.capacity() + lines.len()).map_err(too_many_uploads)?;
-            self.begin(block, jobs).await;
-            reading.share.set(lines.held()).map_err(too_many_uploads)?;
-        }
-        if late {
-            reading.lines_since = now;
-        }
-        if lines.len() == 0 {
-            (reading.lines_since, reading.line_since) = (now, now);
-        }
-        let patience = self.state.settings.body_timeout;
-        if late && now - reading.line_since >= patience {
-            let detail = format!("a line was not whole after {} ms", patience.as_millis());
-            return Err(ApiError::new(ErrorKind::RequestTimeout, detail));
-        }
-        Ok(())
-    }
-
-    /// The next piece; meanwhile, whole lines do not wait for ever.
-    async fn next_piece<S, B>(
-        &self,
-        body: &mut S,
-        lines: &mut LineReader,
-        reading: &mut BulkReader,
-        jobs: &mpsc::Sender<BlockJob>,
-    ) -> Result<Option<B>, ApiError>
-    where
-        S: Stream<Item = Result<B, ApiError>> + Unpin,
-        B: Buf,
-    {
-        let next = match tokio::time::timeout(FLUSH_AFTER, body.next()).await {
-            Ok(next) => next,
-            Err(_) => {
-                if let Some(block) = lines.block(true)? {
-                    reading.line_since = Instant::now();
-                    self.begin(block, jobs).await;
-                }
-                // A body that pauses holds its unfinished line and no more.
-                *self.spares.lock() = None;
-                lines.rest();
-                reading.share.set(lines.held()).map_err(too_many_uploads)?;
-                reading.lines_since = Instant::now();
-                let patience = self.state.settings.body_timeout;
-                tokio::time::timeout(patience, body.next()).await.map_err(|_| {
-                    let detail = format!("nothing of the body came for {} ms", patience.as_millis());
-                    ApiError::new(ErrorKind::RequestTimeout, detail)
-                })?
-            }
-        };
-        next.transpose()
+        let reader = BodyReader { state: &self.state, usage: &self.usage, spares: &self.spares };
+        reader.read(body, lines, &CountedBlocks { bulk: self, jobs }).await
     }
 
     /// Has a block counted. Waits while others are before it.

@@ -15,7 +15,7 @@ use crate::{
             Command, CounterOf, LeaderAnswer, Operation, QueryReply, WriteOutcome, WriteRequest, check_counter_key,
         },
     },
-    net::write_forwarder::OutgoingWrite,
+    net::write_forwarder::{OutgoingWrite, TRY_TIMEOUT},
     storage::file_header::DatabaseIdentity,
 };
 use http::{Method, StatusCode};
@@ -74,7 +74,7 @@ impl WriteRequest for CounterRequest {
         };
         let target = if self.query.is_empty() { format!("/{path}") } else { format!("/{path}?{}", self.query) };
         let headers = write_request::forwarded_headers(&self.headers);
-        OutgoingWrite { method, target, headers, body: bytes::Bytes::new() }
+        OutgoingWrite { method, target, headers, body: bytes::Bytes::new(), patience: TRY_TIMEOUT }
     }
 }
 

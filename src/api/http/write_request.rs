@@ -16,7 +16,7 @@ use crate::{
         error::{ApiError, ErrorKind},
         service::{Command, Operation, WriteRequest, check_text},
     },
-    net::write_forwarder::OutgoingWrite,
+    net::write_forwarder::{OutgoingWrite, TRY_TIMEOUT},
     storage::file_header::DatabaseIdentity,
     text::charset::Charset,
 };
@@ -104,7 +104,7 @@ impl WriteRequest for HttpWrite {
         let path = self.path.as_str();
         let target = if self.query.is_empty() { path.to_owned() } else { format!("{path}?{}", self.query) };
         let (method, headers) = (self.method.clone(), forwarded_headers(&self.headers));
-        OutgoingWrite { method, target, headers, body: self.body.bytes.clone() }
+        OutgoingWrite { method, target, headers, body: self.body.bytes.clone(), patience: TRY_TIMEOUT }
     }
 }
 

@@ -124,20 +124,32 @@ impl Service {
     /// Gives the Writer for the lines of a bulk body.
     ///
     /// # Errors
-    /// [`ErrorKind::NotLeader`] on a follower: a body of any length is not passed on. [`ErrorKind::OtherDatabase`] if
-    /// its leader leads another database.
+    /// [`ErrorKind::NotLeader`] on a follower. [`ErrorKind::OtherDatabase`] if its leader leads another database.
     pub async fn bulk_leader(&self) -> Result<Leader, ApiError> {
         let role = self.settled_role().await;
-        if let Some(leader) = role.leader() {
-            return Ok(leader.clone());
+        role.leader().cloned().ok_or_else(|| self.bulk_refusal())
+    }
+
+    /// The way on which a follower passes bulk bodies on; none on a leader.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OtherDatabase`] if its leader leads another database.
+    pub async fn bulk_forwarder(&self) -> Result<Option<WriteForwarder>, ApiError> {
+        let role = self.settled_role().await;
+        match self.leads_another() {
+            Some(other) => Err(self.refused(other.as_refusal())),
+            None => Ok(role.forward().cloned()),
         }
+    }
+
+    /// The answer to a bulk body that this node does not pass on.
+    pub fn bulk_refusal(&self) -> ApiError {
+        let role = self.role();
         let detail = match role.forward().and_then(WriteForwarder::leader_of_own) {
-            Some(leader) => format!("bulk bodies are not passed on; send it to the leader, {leader}"),
-            None => {
-                "bulk bodies are not passed on, and this node has not heard of a leader yet; send it there".to_owned()
-            }
+            Some(leader) => format!("this body is not passed on; send it to the leader, {leader}"),
+            None => "this body is not passed on, and this node has not heard of a leader yet; send it there".to_owned(),
         };
-        Err(self.refused(self.not_leader(detail).with(serde_json::json!({ "taken": 0, "last_line": 0 }))))
+        self.refused(self.not_leader(detail).with(serde_json::json!({ "taken": 0, "last_line": 0 })))
     }
 
     fn history(&self) -> Result<HistorySource, ApiError> {

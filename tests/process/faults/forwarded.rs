@@ -14,6 +14,7 @@ use std::{
 };
 use tempfile::TempDir;
 use testkit::{
+    PATIENCE,
     client::new_client,
     process::{Node, REPAIR, Start, equal_within},
     wait_for,
@@ -56,6 +57,43 @@ fn write(url: &str, seen: &Written) -> Result<(), String> {
     Ok(())
 }
 
+/// A body of lines, each with the word `line`, that goes on until the writers are done.
+struct SlowLines {
+    seen: Arc<Written>,
+    sent: Arc<AtomicU64>,
+}
+
+impl std::io::Read for SlowLines {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        const LINE: &[u8] = b"line\n";
+        if self.seen.over.load(Relaxed) {
+            return Ok(0);
+        }
+        std::thread::sleep(Duration::from_millis(5)); // it is to last through all that happens
+        let lines = (into.len() / LINE.len()).min(20);
+        into[..lines * LINE.len()].copy_from_slice(&LINE.repeat(lines));
+        self.sent.fetch_add(lines as u64, Relaxed);
+        Ok(lines * LINE.len())
+    }
+}
+
+/// Sends the lines as one body, once; gives their number, and what the answer says of them.
+fn upload(url: &str, seen: &Arc<Written>) -> Result<(u64, serde_json::Value), String> {
+    let sent = Arc::new(AtomicU64::new(0));
+    let lines = SlowLines { seen: Arc::clone(seen), sent: Arc::clone(&sent) };
+    let body = reqwest::blocking::Body::new(lines);
+    let http = reqwest::blocking::Client::builder().timeout(PATIENCE).build().map_err(|error| error.to_string())?;
+    let request = http.post(format!("{url}/bulk")).header("content-type", "text/plain").body(body);
+    let answer = request.send().map_err(|error| format!("the lines were not answered: {error}"))?;
+    let status = answer.status();
+    let told = answer.text().unwrap_or_default();
+    if !status.is_success() {
+        return Err(format!("the lines were answered {status}: {told}"));
+    }
+    let told = serde_json::from_str(&told).map_err(|error| format!("{told}: {error}"))?;
+    Ok((sent.load(Relaxed), told))
+}
+
 fn promote(node: &Node) {
     wait_for("the node is promoted", || {
         let asked = new_client().post(format!("{}/promote", node.url)).send();
@@ -78,6 +116,10 @@ fn writes_by_way_of_a_replica_outlive_their_leader_and_count_once() {
         std::thread::Builder::new().spawn(move || write(&url, &seen)).expect("a thread")
     };
     let writers: Vec<_> = (0..WRITERS).map(start).collect();
+    let uploader = {
+        let (url, seen) = (replica.url.clone(), Arc::clone(&seen));
+        std::thread::Builder::new().spawn(move || upload(&url, &seen)).expect("a thread")
+    };
     let until_more = |writes: u64| {
         let from = seen.answered.load(Relaxed);
         let ended = || writers.iter().any(std::thread::JoinHandle::is_finished);
@@ -99,9 +141,12 @@ fn writes_by_way_of_a_replica_outlive_their_leader_and_count_once() {
     for writer in writers {
         writer.join().expect("a writer ends").expect("every write is acknowledged");
     }
+    let (lines, told) = uploader.join().expect("it ends").expect("every line is acknowledged");
+    assert_eq!((&told["last_line"], &told["taken"]), (&lines.into(), &lines.into()), "{told}");
     replica.until_connected(1);
     let (counts, _) = equal_within(REPAIR, &replica, &[&first]);
     let (answered, longest) = (seen.answered.load(Relaxed), seen.longest_ms.load(Relaxed));
     println!("  {answered} writes by way of the replica, the longest took {longest} ms");
-    assert_eq!(counts["all"] as u64, answered, "each counts once");
+    println!("  and {lines} lines in one body");
+    assert_eq!((counts["all"] as u64, counts["line"] as u64), (answered, lines), "each counts once");
 }

@@ -27,7 +27,7 @@ pub(super) struct BlockCounts {
 }
 
 /// A line that is refused.
-#[derive(Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Deserialize, serde::Serialize)]
 pub(super) struct RefusedLine {
     /// Its number, from 1.
     pub(super) line: u64,

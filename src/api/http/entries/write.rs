@@ -23,7 +23,7 @@ use crate::{
     base::limits::MAX_ENTRIES_BODY_BYTES,
     engine::leader::WriteReceipt,
     net::address_limits::Usage,
-    net::write_forwarder::OutgoingWrite,
+    net::write_forwarder::{OutgoingWrite, TRY_TIMEOUT},
     storage::file_header::DatabaseIdentity,
 };
 use http::{HeaderValue, Method, header};
@@ -95,7 +95,8 @@ impl WriteRequest for EntryRequest {
             }
         }
         let target = if self.query.is_empty() { path } else { format!("{path}?{}", self.query) };
-        OutgoingWrite { method: self.method.clone(), target, headers: fields, body: self.body.bytes.clone() }
+        let (method, body) = (self.method.clone(), self.body.bytes.clone());
+        OutgoingWrite { method, target, headers: fields, body, patience: TRY_TIMEOUT }
     }
 }
 
