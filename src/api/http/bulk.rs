@@ -137,6 +137,8 @@ struct BulkRequest {
     leader: Leader,
     namespace: Box<str>,
     stream: Option<Box<str>>,
+    /// The key of a part of a body without a stream, that a follower passes on.
+    part_key: Option<Box<str>>,
     options: LineOptions,
     hasher: WordHasher,
     database: DatabaseTag,
@@ -162,7 +164,7 @@ impl BlockSink for CountedBlocks<'_> {
 
 /// `POST /bulk`: counts a text a line.
 pub(super) async fn bulk(request: RouteRequest) -> Result<Response, ApiError> {
-    let (forwarded, asked) = (request.forwarded()?, request.write_headers()?);
+    let (forwarded, mut asked) = (request.forwarded()?, request.write_headers()?);
     ConditionHeaders::of(&request)?.check_none()?;
     if forwarded.is_none()
         && let Some(forward) = request.state.service.bulk_forwarder().await?
@@ -178,6 +180,7 @@ pub(super) async fn bulk(request: RouteRequest) -> Result<Response, ApiError> {
     let query = QueryString::of_addition(&query, parameters)?;
     let (content_type, charset) = body::without_charset(asked.content_type.as_deref());
     let format = LineFormat::of(content_type.as_deref())?;
+    let part_key = part.as_ref().and_then(|part| part.take_key(&mut asked.naming));
     let stream = stream_of(asked.naming)?;
     let identity = state.service.current()?.identity;
     let (analyzer, hasher, database) = (identity.analyzer, identity.hasher(), identity.tag());
@@ -188,6 +191,7 @@ pub(super) async fn bulk(request: RouteRequest) -> Result<Response, ApiError> {
         leader,
         namespace: query.namespace.into(),
         stream,
+        part_key,
         options,
         hasher,
         database,
@@ -209,8 +213,9 @@ pub(super) async fn bulk(request: RouteRequest) -> Result<Response, ApiError> {
     let receipt = ended.map_err(|problem| problem.with(done.members()))?;
     bulk.state.service.count_unreplicated(query.ack, &receipt);
     let mut response = accepted(&done, bulk.options.limit, &AcceptedWrite { receipt, database });
-    if let (Some(StreamPart::Ask), Some(stream)) = (part, &bulk.stream) {
-        let entry = bulk.state.service.current()?.reader.stream(&bulk.namespace, stream);
+    if let Some(StreamPart::Ask) = part {
+        let current = bulk.state.service.current()?;
+        let entry = bulk.stream.as_deref().and_then(|stream| current.reader.stream(&bulk.namespace, stream));
         part::state(&mut response, entry.map(|entry| (entry.stream_sequence, entry.fingerprint)));
     }
     Ok(response)
@@ -388,7 +393,7 @@ impl BulkRequest {
             if tally.is_empty() && self.stream.is_none() {
                 break;
             }
-            let once = self.stream.clone().map(|name| IdempotencyKey::Lines {
+            let of_stream = self.stream.clone().map(|name| IdempotencyKey::Lines {
                 name,
                 done: block.done,
                 so_far: block.so_far,
@@ -396,6 +401,7 @@ impl BulkRequest {
                 words: total.words,
                 left_out: total.left_out,
             });
+            let once = of_stream.or_else(|| self.part_key.clone().map(IdempotencyKey::Key));
             let BlockCounts { words, left_out, .. } = counted;
             let batch = WriteBatch {
                 entries: Vec::new(),

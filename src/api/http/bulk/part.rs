@@ -1,9 +1,13 @@
 //! A part of a stream of lines that a follower passes on: the leader takes it as one block, as the follower has cut it.
 //!
 //! `Memdb-Stream-Lines` says which lines of the stream a body has, with the running hash in front of them and behind
-//! them. So a part that is sent again counts once, and no part needs those before it.
+//! them. So a part that is sent again counts once, and no part needs those before it. Parts of a body without a stream
+//! have a key each, which is soon forgotten: a stream is remembered for a month.
 
-use super::{BulkProgress, BulkRequest, BulkTotals, LineBlock, RouteRequest, headers, too_many_uploads};
+use super::{
+    BULK_STREAM, BulkProgress, BulkRequest, BulkTotals, DedupHeaders, LineBlock, RouteRequest, headers,
+    too_many_uploads,
+};
 use crate::{
     api::error::{ApiError, ErrorKind},
     base::limits::BULK_BLOCK_BYTES,
@@ -78,6 +82,13 @@ impl StreamPart {
             ApiError::new(ErrorKind::InvalidHeader, "Memdb-Stream-Lines is for followers that pass lines on")
         })
     }
+
+    /// The key of a part that has one.
+    pub(super) fn take_key(&self, naming: &mut DedupHeaders) -> Option<Box<str>> {
+        let Self::Lines(lines) = self else { return None };
+        let key = naming.key.take()?;
+        Some(format!("{BULK_STREAM}{key}:{}", lines.upto).into())
+    }
 }
 
 /// Says how far a stream is.
@@ -104,21 +115,8 @@ impl BulkRequest {
         S: Stream<Item = Result<B, ApiError>>,
         B: Buf,
     {
-        let stream = self
-            .stream
-            .as_deref()
-            .ok_or_else(|| ApiError::new(ErrorKind::InvalidHeader, "lines that are passed on have a Memdb-Stream"))?;
         let bytes = self.read_part(body).await?;
-        // What an earlier try has left in the queue is decided before anybody looks.
-        self.barrier(Some(AckLevel::Leader)).await.map_err(|error| self.refused(&error))?;
-        let entry = self.state.service.current()?.reader.stream(&self.namespace, stream);
-        let total = entry.as_ref().map_or(BulkTotals::default(), |entry| BulkTotals {
-            lines: entry.stream_sequence,
-            words: entry.words,
-            left_out: entry.left_out,
-        });
-        done.stream = Some(total);
-        if entry.is_some_and(|entry| (entry.stream_sequence, entry.fingerprint) == (part.upto, part.hash)) {
+        if self.part_key.is_none() && self.has_counted(part, done).await? {
             done.skipped = part.upto;
             return Ok(());
         }
@@ -138,6 +136,21 @@ impl BulkRequest {
         let (jobs, counted) = mpsc::channel(1);
         let begun = async move { self.begin(block, &jobs).await };
         tokio::join!(begun, self.write(counted, done)).1
+    }
+
+    /// Returns whether the stream ends with a part already, and notes its totals.
+    async fn has_counted(&self, part: &PartLines, done: &mut BulkProgress) -> Result<bool, ApiError> {
+        let wanted = "lines that are passed on have a Memdb-Stream or a key";
+        let stream = self.stream.as_deref().ok_or_else(|| ApiError::new(ErrorKind::InvalidHeader, wanted))?;
+        // What an earlier try has left in the queue is decided before anybody looks.
+        self.barrier(Some(AckLevel::Leader)).await.map_err(|error| self.refused(&error))?;
+        let entry = self.state.service.current()?.reader.stream(&self.namespace, stream);
+        done.stream = Some(entry.as_ref().map_or(BulkTotals::default(), |entry| BulkTotals {
+            lines: entry.stream_sequence,
+            words: entry.words,
+            left_out: entry.left_out,
+        }));
+        Ok(entry.is_some_and(|entry| (entry.stream_sequence, entry.fingerprint) == (part.upto, part.hash)))
     }
 
     async fn read_part<S, B>(&self, body: S) -> Result<Vec<u8>, ApiError>

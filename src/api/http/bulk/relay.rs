@@ -1,7 +1,7 @@
 //! A bulk body on a follower: cut into blocks of whole lines as the leader would cut it, and passed on block by block,
 //! so that no more than a few blocks are held.
 //!
-//! Each block is a part of a stream: of the client's, or of one that is named here. So a block that was sent and not
+//! Each block is a part of the client's stream, or has a key that is made here. So a block that was sent and not
 //! answered is sent again, to the next leader too, and counts once. Of a stream that is sent again, the lines that are
 //! done are compared and skipped here.
 
@@ -47,8 +47,9 @@ struct BulkRelay<'a> {
     forward: WriteForwarder,
     target: String,
     content_type: &'static str,
-    /// The stream's name, the client's or one made here.
+    /// The stream's name, or a key that was made for the body.
     name: String,
+    is_named: bool,
 }
 
 /// The leader's answer to a part.
@@ -122,7 +123,7 @@ pub(super) async fn relay(request: RouteRequest, forward: WriteForwarder) -> Res
         LineFormat::Json => "application/x-ndjson",
     };
     let target = if query.is_empty() { "/bulk".to_owned() } else { format!("/bulk?{query}") };
-    let relay = BulkRelay { state: &state, usage: &client.usage, forward, target, content_type, name };
+    let relay = BulkRelay { state: &state, usage: &client.usage, forward, target, content_type, name, is_named };
     let mut done = BulkProgress::default();
     let (mut last, skip) = match relay.ask().await {
         Ok(Some(asked)) => asked,
@@ -232,7 +233,10 @@ impl BulkRelay<'_> {
     async fn send(&self, part: String, body: Bytes) -> Result<ForwardedAnswer, RelayError> {
         let mut fields = HeaderMap::new();
         fields.insert(header::CONTENT_TYPE, headers::value(self.content_type));
-        fields.insert(headers::MEMDB_STREAM.clone(), headers::value(self.name.clone()));
+        let name = if self.is_named { &headers::MEMDB_STREAM } else { &headers::IDEMPOTENCY_KEY };
+        if self.is_named || part != ASK {
+            fields.insert(name.clone(), headers::value(self.name.clone()));
+        }
         fields.insert(STREAM_LINES, headers::value(part));
         let (target, patience) = (self.target.clone(), BLOCK_PATIENCE);
         let write = OutgoingWrite { method: Method::POST, target, headers: fields, body, patience };
@@ -247,7 +251,10 @@ impl BulkRelay<'_> {
                 (ErrorKind::LeaderAway, format!("{error}; of the lines behind last_line nothing was applied"))
             }
             ForwardError::Unknown(_) => {
-                let repeat = format!("send the whole again with Memdb-Stream: {}, and each counts once", self.name);
+                let repeat = match self.is_named {
+                    true => format!("send the whole again under Memdb-Stream {}, and each counts once", self.name),
+                    false => "a body under a Memdb-Stream can be sent again, and each counts once".to_owned(),
+                };
                 (ErrorKind::OutcomeUnknown, format!("{error}; some lines behind last_line may be applied: {repeat}"))
             }
         };

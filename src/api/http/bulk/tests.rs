@@ -18,7 +18,8 @@ fn bulk(state: &Arc<AppState>, usage: &Usage) -> BulkRequest {
     let options = LineOptions { format: LineFormat::Plain, analyzer: Default::default(), limit: 99, charset: None };
     let (stream, hasher, database, spares) = (None, WordHasher::new(1), DatabaseTag::of(7), Mutex::new(None));
     let (state, usage, namespace) = (Arc::clone(state), usage.clone(), "words".into());
-    BulkRequest { state, usage, leader, namespace, stream, options, hasher, database, spares }
+    let part_key = None;
+    BulkRequest { state, usage, leader, namespace, stream, part_key, options, hasher, database, spares }
 }
 
 fn block() -> LineBlock {
