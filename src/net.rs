@@ -4,6 +4,8 @@
 //! with [`append_connection`] for what the leader sends all the time, [`write_forwarder`], the way of a client's write
 //! to the leader, [`stats_client`], which asks other nodes for their numbers, and [`origin_client`], which fetches
 //! values from an origin. For what comes in, [`listener`] accepts connections and runs the serving threads of a
+//! to the leader, [`read_fallback`], that of a read to a node that can answer it, and [`stats_client`], which asks
+//! other nodes for their numbers. For what comes in, [`listener`] accepts connections and runs the serving threads of a
 //! protocol; [`address_limits`] and [`budget`] bound what clients may hold, together and each, and [`timer`] is the
 //! timer of a connection.
 
@@ -15,6 +17,7 @@ pub mod link_error;
 pub mod listener;
 pub mod origin_client;
 pub mod peer_link;
+pub mod read_fallback;
 pub mod stats_client;
 pub mod timer;
 pub mod write_forwarder;

@@ -37,6 +37,7 @@ mod plain_post;
 mod posts;
 mod problem;
 mod query;
+mod read_fallback;
 mod reads;
 mod replication_metrics;
 mod request;

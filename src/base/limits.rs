@@ -191,6 +191,12 @@ pub const MAX_ORIGIN_URL_BYTES: usize = 4 << 10;
 pub const FORWARD_WAIT_MS: u64 = 3_000;
 /// Bytes of the bodies of forwarded writes that wait for a leader: as much as waits for a Writer.
 pub const FORWARD_WAIT_BYTES: usize = 64 << 20;
+/// Reads that a follower without data has other nodes answer at once: it is to come up, and no proxy. …
+pub const FALLBACK_READS: usize = 64;
+/// … of how many nodes it asks for one read, one after the other …
+pub const FALLBACK_NODES: usize = 3;
+/// … and for how long, until an answer begins, in milliseconds: with the second that one waits for a position.
+pub const FALLBACK_MS: u64 = 1_500;
 /// Text bytes that wait for the Writer, so that few large texts are bounded as many small ones are.
 pub const DEFAULT_QUEUE_BYTES: usize = 64 << 20;
 /// Batches merged into one record: a bound on how long one answer waits for its neighbours.

@@ -7,6 +7,7 @@
 use super::{
     http_client,
     peer_link::{DATABASE_HEADER, leader_in, problem_in},
+    read_fallback::ReadFallback,
 };
 use crate::{
     base::limits,
@@ -59,6 +60,7 @@ pub struct WriteForwarder {
     /// Bytes that those may have that wait for a leader.
     waiting_bytes: Arc<Semaphore>,
     random: fn() -> io::Result<u128>,
+    reads: ReadFallback,
 }
 
 struct KnownLeader {
@@ -119,6 +121,7 @@ impl WriteForwarder {
             under_way: Arc::new(Semaphore::new(limits::FORWARDED_AT_ONCE)),
             waiting_bytes: Arc::new(Semaphore::new(limits::FORWARD_WAIT_BYTES)),
             random,
+            reads: ReadFallback::new()?,
         };
         if let Some(leader) = leader {
             forward.lead_by(leader)?;
@@ -197,6 +200,11 @@ impl WriteForwarder {
     /// Gives the leader's URL for others to go to: none if it is known to lead another database.
     pub fn leader_of_own(&self) -> Option<String> {
         self.leader().filter(|_| self.other_database().is_none())
+    }
+
+    /// The way of reads to other nodes.
+    pub fn reads(&self) -> &ReadFallback {
+        &self.reads
     }
 
     /// A key for a write whose client has given none. Nobody can guess it, so nobody else can use it first.

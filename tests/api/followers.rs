@@ -193,6 +193,27 @@ fn lines_by_way_of_a_replica_count_once_by_the_name_of_their_stream() {
 }
 
 #[test]
+fn a_block_of_lines_that_a_follower_sends_again_counts_once() {
+    let (_data, leading, _following) = cluster();
+    let mut leader = Wire::to(leading.address());
+    let database = leader.get("/status").json()["database"].as_str().expect("text").to_owned();
+    for name in ["Idempotency-Key: k", "Memdb-Stream: s"] {
+        let head = format!("POST /bulk HTTP/1.1\r\nContent-Type: text/plain\r\nMemdb-Forwarded: {database}\r\n{name}");
+        let mut part = |lines: &str, body: &str| leader.ask(&format!("{head}\r\nMemdb-Stream-Lines: {lines}"), body);
+        for _ in 0..2 {
+            let first = part("0-0-2-ab-0", "x\nx\n");
+            assert_eq!((first.status, &first.json()["last_line"]), (202, &2.into()), "{name}: {first:?}");
+        }
+        let next = part("2-ab-3-cd-0", "x\n");
+        assert_eq!((next.status, &next.json()["last_line"]), (202, &3.into()), "{name}: {next:?}");
+        assert_eq!(part("3-cd-5-ef-0", "x\n").problem(), "invalid-body", "it states two lines");
+        assert_eq!(part("x", "x\n").problem(), "invalid-header");
+        leader = Wire::to(leading.address());
+    }
+    assert_eq!(leader.get("/wordcount?word=x").text(), r#"{"x":6}"#);
+}
+
+#[test]
 fn a_follower_refuses_lines_in_the_words_of_its_leader() {
     let (_data, leading, following) = cluster();
     let large = format!("ok\n{}\nok\n", "x".repeat(1 << 20 | 1));
@@ -470,6 +491,21 @@ fn a_local_replica_passes_writes_on_and_takes_notices() {
     assert_eq!(Wire::to(leading.address()).get("/wordcount?word=a").text(), r#"{"a":5}"#);
     assert_eq!(wire.send("POST /update HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n").answer().status, 202);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    // It has read no files yet: its leader answers, and it is not ready for all that.
+    let read = wire.get("/wordcount?word=a");
+    assert_eq!((read.status, read.text()), (200, r#"{"a":5}"#), "{read:?}");
+    assert_eq!(read.header("memdb-answered-by"), Some(&*format!("http://{}", leading.address())));
+    let tag = read.header("etag").expect("a tag");
+    let again = wire.ask(&format!("GET /wordcount?word=a HTTP/1.1\r\nIf-None-Match: {tag}"), "");
+    assert_eq!((again.status, again.header("memdb-position")), (304, read.header("memdb-position")));
+    assert_eq!((wire.get("/sync").text(), wire.get("/top").status), (r#"{"a":5}"#, 200));
+    assert_eq!(
+        (wire.get("/cache/none").problem(), wire.get("/top?n=x").problem()),
+        ("entry-not-found".to_owned(), "invalid-parameter".to_owned())
+    );
+    let once = wire.ask("GET /wordcount?word=a HTTP/1.1\r\nMemdb-Read-Forwarded: 1", "");
+    assert_eq!(once.problem(), "not-ready", "one hop at most");
+    assert!(wire.get("/metrics").text().contains("\nmemdb_fallback_reads_total 6\n"));
     let noticed = runtime.block_on(async { tokio::time::timeout(PATIENCE, notice.notified()).await });
     assert!(noticed.is_ok(), "the notice was not passed on");
     let status = wire.get("/status").json();

@@ -61,6 +61,8 @@ fn the_bounds_are_those_of_the_code() {
         ("writes that a follower passes on at once", number(limits::FORWARDED_AT_ONCE as u64)),
         ("time that a forwarded write waits for a leader", time(Duration::from_millis(limits::FORWARD_WAIT_MS))),
         ("bytes of the bodies of forwarded writes that wait", bytes(limits::FORWARD_WAIT_BYTES)),
+        ("reads that other nodes answer at once", number(limits::FALLBACK_READS as u64)),
+        ("nodes that are asked for such a read", number(limits::FALLBACK_NODES as u64)),
         ("time in which a client that was refused", time(http.linger_timeout)),
         ("decoded bytes of a compressed bulk body for each byte", number(limits::MAX_DECODED_RATIO)),
         ("decoded bytes of a compressed bulk body up to", bytes(limits::RATIO_FREE_BYTES as usize)),

@@ -9,7 +9,7 @@ use super::{
     entries::{cache, through},
     help, nodes, operations, posts,
     query::RouteParameters,
-    reads,
+    read_fallback, reads,
     request::{BodyStream, RouteRequest},
     route::{Route, RouteAnswer, RouteLabel},
     secret_throttle::ConnectionPeer,
@@ -235,7 +235,7 @@ pub(super) fn routes(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
                     let client = client.unwrap_or_else(ConnectionPeer::unknown);
                     let name = route.name_in(path.as_str()).unwrap_or_default().to_owned();
                     let request = RouteRequest { state, method, path, name, query, parameters, headers, client, body };
-                    Ok((route.handler)(request))
+                    Ok(read_fallback::answer(route, request))
                 }
             };
             async move {

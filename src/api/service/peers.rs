@@ -6,6 +6,7 @@ use crate::{
     base::limits,
     base::position::{Epoch, PositionToken},
     engine::leader::Leader,
+    engine::shard::ShardRole,
     net::write_forwarder::WriteForwarder,
     replication::{AppendAnswer, HistorySource, NodeState, PeerRegistry, SnapshotOffer, SnapshotUpload},
     storage::file_header::FileError,
@@ -128,6 +129,19 @@ impl Service {
     pub async fn bulk_leader(&self) -> Result<Leader, ApiError> {
         let role = self.settled_role().await;
         role.leader().cloned().ok_or_else(|| self.bulk_refusal())
+    }
+
+    /// The other nodes that may answer a read, on a follower: its leader, then the replicas that it knows.
+    pub fn read_peers(&self) -> Option<(WriteForwarder, Vec<String>)> {
+        let role = self.look_at_role();
+        let forward = role.forward()?;
+        let others = match role.shard.role() {
+            ShardRole::Replica { replica, .. } => replica.members().replicas.to_vec(),
+            _ => Vec::new(),
+        };
+        let nodes: Vec<_> =
+            forward.leader_of_own().into_iter().chain(others).filter(|url| *url != role.about.url).collect();
+        Some((forward.clone(), nodes))
     }
 
     /// The way on which a follower passes bulk bodies on; none on a leader.

@@ -12,6 +12,8 @@ pub struct ForwardTotals {
     pub retried: IntCounter,
     /// Writes that wait for a leader now.
     pub waiting: IntGauge,
+    /// Reads that other nodes have answered.
+    pub reads: IntCounter,
 }
 
 impl ForwardTotals {
@@ -28,6 +30,11 @@ impl ForwardTotals {
                 "Tries of forwarded writes behind the first of each.",
             ),
             waiting: of.gauge(FOLLOWERS, "memdb_forward_waiting", "Forwarded writes that wait for a leader."),
+            reads: of.counter(
+                FOLLOWERS,
+                "memdb_fallback_reads_total",
+                "Reads that other nodes have answered while this one was not ready.",
+            ),
         }
     }
 }
