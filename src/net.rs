@@ -2,12 +2,10 @@
 //!
 //! [`http_client`] builds every HTTP client and reads its errors. Over it go [`peer_link`], the way to another node,
 //! with [`append_connection`] for what the leader sends all the time, [`write_forwarder`], the way of a client's write
-//! to the leader, [`stats_client`], which asks other nodes for their numbers, and [`origin_client`], which fetches
-//! values from an origin. For what comes in, [`listener`] accepts connections and runs the serving threads of a
-//! to the leader, [`read_fallback`], that of a read to a node that can answer it, and [`stats_client`], which asks
-//! other nodes for their numbers. For what comes in, [`listener`] accepts connections and runs the serving threads of a
-//! protocol; [`address_limits`] and [`budget`] bound what clients may hold, together and each, and [`timer`] is the
-//! timer of a connection.
+//! to the leader, [`read_fallback`], that of a read to a node that can answer it, [`stats_client`], which asks other
+//! nodes for their numbers, and [`origin_client`], which fetches values from an origin. For what comes in, [`listener`]
+//! accepts connections and runs the serving threads of a protocol; [`address_limits`] and [`budget`] bound what clients
+//! may hold, together and each, and [`timer`] is the timer of a connection.
 
 pub mod address_limits;
 mod append_connection;

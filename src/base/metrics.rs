@@ -8,15 +8,15 @@
 
 mod counter_queues;
 mod entry_reads;
-mod origin;
 mod forward_totals;
+mod origin;
 mod requests;
 mod scrape;
 
 pub use counter_queues::SidelinedTotals;
 pub use entry_reads::EntryReadTotals;
-pub use origin::OriginMetrics;
 pub use forward_totals::ForwardTotals;
+pub use origin::OriginMetrics;
 pub use requests::MAX_ROUTES;
 pub use scrape::ScrapeFamilies;
 

@@ -15,11 +15,11 @@ use crate::{
         error::ApiError,
         service::{ThroughAnswer, ThroughRead},
     },
-    net::write_forwarder::WriteForwarder,
+    net::write_forwarder::{OutgoingWrite, TRY_TIMEOUT, WriteForwarder},
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 use warp::reply::Response;
 
 /// The namespace of what `GET /data/{id}` reads: a collection of the cache, whose entries `DELETE /cache/{id}?ns=data`
@@ -57,8 +57,11 @@ async fn through(request: RouteRequest, namespace: Cow<'_, str>, target: String)
     if let Some(known) = read.if_none_match() {
         fields.insert(header::IF_NONE_MATCH, headers::value(known.to_owned()));
     }
-    let ask_leader =
-        |leader: WriteForwarder| async move { leader.write(&Method::GET, &target, &fields, &Bytes::new()).await };
+    let question =
+        OutgoingWrite { method: Method::GET, target, headers: fields, body: Bytes::new(), patience: TRY_TIMEOUT };
+    let metrics = Arc::clone(&read.state.service.metrics);
+    // It changes nothing, so it needs no key to be sent again.
+    let ask_leader = |leader: WriteForwarder| async move { leader.write(&question, None, &metrics.forwarded).await };
     match read.state.service.read_through(wanted, &read.usage, ask_leader).await? {
         ThroughAnswer::FromLeader(answer) => Ok(writes::passed_back(answer)),
         ThroughAnswer::Here(value) => {
