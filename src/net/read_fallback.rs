@@ -60,6 +60,10 @@ impl ReadFallback {
         let asked = async {
             for node in nodes.iter().take(limits::FALLBACK_NODES) {
                 let Ok(url) = node.parse::<Url>().and_then(|base| base.join(target)) else { continue };
+                // A URL has no dots and no backslashes in its path: such a path would ask for something else there.
+                if url.path() != target.split('?').next().unwrap_or_default() {
+                    return None;
+                }
                 let request =
                     self.http.request(method.clone(), url).headers(headers.clone()).header(READ_FORWARDED, "1");
                 let refuses = |status| status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::NOT_FOUND;

@@ -503,6 +503,9 @@ fn a_local_replica_passes_writes_on_and_takes_notices() {
         (wire.get("/cache/none").problem(), wire.get("/top?n=x").problem()),
         ("entry-not-found".to_owned(), "invalid-parameter".to_owned())
     );
+    for odd in ["/cache/x/../none", "/cache/%2e%2e/none", "/posts/../metrics", "/cache/x\\none"] {
+        assert_eq!(wire.get(odd).problem(), "not-ready", "{odd} would be another path there");
+    }
     let once = wire.ask("GET /wordcount?word=a HTTP/1.1\r\nMemdb-Read-Forwarded: 1", "");
     assert_eq!(once.problem(), "not-ready", "one hop at most");
     assert!(wire.get("/metrics").text().contains("\nmemdb_fallback_reads_total 6\n"));
