@@ -229,7 +229,9 @@ impl WriteForwarder {
     ) -> Result<ForwardedAnswer, ForwardError> {
         let busy = || ForwardError::Away("too many writes are on their way to it".into());
         let _permit = timeout(WAIT, self.under_way.acquire()).await.ok().and_then(Result::ok).ok_or_else(busy)?;
-        let mut plan = ForwardPlan::new(key, (self.random)().unwrap_or_default() as u64);
+        let seed = (self.random)().unwrap_or_default() as u64;
+        let is_read = write.method == Method::GET;
+        let mut plan = if is_read { ForwardPlan::of_read(seed) } else { ForwardPlan::new(key, seed) };
         let (begun, mut changes) = (Instant::now(), self.changes.subscribe());
         let (mut last, mut tries, mut waits) = ("it is not known yet".to_owned(), 0, None);
         loop {

@@ -69,6 +69,8 @@ pub struct ForwardPlan {
     next_at: u64,
     refusals: u32,
     random: u64,
+    /// It changes nothing, so every answer settles it.
+    is_read: bool,
 }
 
 impl ForwardPlan {
@@ -85,7 +87,13 @@ impl ForwardPlan {
             next_at: 0,
             refusals: 0,
             random: seed | 1,
+            is_read: false,
         }
+    }
+
+    /// A question that changes nothing: however often it was sent, the answer that comes is the answer.
+    pub fn of_read(seed: u64) -> Self {
+        Self { is_read: true, ..Self::new(None, seed) }
     }
 
     /// The key that was made for the write: one for all its tries.
@@ -156,7 +164,7 @@ impl ForwardPlan {
                 self.pause_behind(retry_after_ms)
             }
             TryResult::Unanswered => {
-                self.may_count = true;
+                self.may_count = !self.is_read;
                 inject!(ForgetsThatItWasSent, self.may_count = false);
                 PAUSE_MS
             }
@@ -182,6 +190,7 @@ impl ForwardPlan {
     fn is_settled_by(&self, status: u16) -> bool {
         inject!(BelievesALaterRefusal, return status != 500);
         match status {
+            _ if self.is_read => true,
             // The leader itself does not know. It will when it is asked again.
             500 => false,
             // It counts; or the Writer, which has everything sent before behind it, has refused its name or its
@@ -225,6 +234,17 @@ mod tests {
 
     fn goes_to(url: &str) -> ForwardStep {
         ForwardStep::Try(url.to_owned())
+    }
+
+    #[test]
+    fn any_answer_settles_a_read_also_behind_a_try_without_one() {
+        for status in [200, 304, 400, 404, 500, 502, 503] {
+            let mut plan = ForwardPlan::of_read(7);
+            assert_eq!(plan.next(0, Some(A)), goes_to(A));
+            assert!(!plan.tried(1, TryResult::Unanswered));
+            assert_eq!(plan.next(2, Some(B)), goes_to(B), "another leads");
+            assert!(!plan.may_count() && plan.tried(3, answered(status)), "{status}");
+        }
     }
 
     #[test]

@@ -207,7 +207,13 @@ pub(super) async fn bulk(request: RouteRequest) -> Result<Response, ApiError> {
         (Some(coding), charset) => bulk.run_decoded(body, (coding, charset), query.ack, &mut done).await,
     };
     let ended = match ran {
-        Ok(()) => bulk.barrier(query.ack).await.map_err(|error| bulk.refused(&error)),
+        Ok(()) => bulk.barrier(query.ack).await.map_err(|error| match error {
+            // The follower that has sent the part takes these for certainly not applied, and lines of it are.
+            WriteError::Stopping | WriteError::SteppedDown if part.is_some() && done.taken + done.refused > 0 => {
+                bulk.refused(&WriteError::OutcomeUnknown)
+            }
+            error => bulk.refused(&error),
+        }),
         Err(problem) => Err(problem),
     };
     let receipt = ended.map_err(|problem| problem.with(done.members()))?;

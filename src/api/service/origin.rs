@@ -156,7 +156,9 @@ impl Service {
         }
         let Some(origin) = &self.origin else { return Err(no_origin()) };
         let waited = timeout(Duration::from_millis(FORWARD_PATIENCE_MS), origin.forwarded.acquire()).await;
-        let Ok(Ok(_place)) = waited else { return Err(too_many()) };
+        let Ok(Ok(_place)) = waited else {
+            return stale.filter(|stale| self.serves_on_error(stale)).map(ThroughAnswer::Here).ok_or_else(too_many);
+        };
         match ask(leader.clone()).await {
             Ok(answer) => Ok(ThroughAnswer::FromLeader(LeaderAnswer { answer, under_made_key: false })),
             Err(error) => match stale.filter(|stale| self.serves_on_error(stale)) {

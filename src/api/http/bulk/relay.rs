@@ -208,7 +208,10 @@ impl BulkRelay<'_> {
             let told: Option<PartAnswer> = serde_json::from_slice(&answer.body).ok();
             if let Some(told) = told {
                 done.add(&part, *total, &told);
-                *total = told.total();
+                // A part that is refused before it is read tells of no stream.
+                if told.stream_lines >= total.lines {
+                    *total = told.total();
+                }
                 *last = PartAnswer { line_bytes: last.line_bytes, ..told };
             }
             if !(200..300).contains(&answer.status) {
