@@ -54,8 +54,8 @@ fn of_two_hundred_at_once_a_hundred_and_fifty_are_accepted() {
     assert!(refused.header("ratelimit").is_some_and(|left| left.starts_with("\"key\";r=0;t=")));
     wait_until("the worker", || value(&mut wire, "foo") == 50);
     let metrics = wire.get("/metrics").text().to_owned();
-    assert!(metrics.contains("memdb_counter_sidelined_total{queue=\"EXCESS_QUEUE\"} 100"), "{metrics}");
-    assert!(metrics.contains("memdb_counter_queue_increments{queue=\"EXCESS_QUEUE\"} 100"), "{metrics}");
+    assert!(metrics.contains("memdb_increments_sidelined_total{queue=\"EXCESS_QUEUE\"} 100"), "{metrics}");
+    assert!(metrics.contains("memdb_increments_waiting{queue=\"EXCESS_QUEUE\"} 100"), "{metrics}");
     assert!(metrics.contains("memdb_refused_total{reason=\"rate-exceeded\"} 50"), "{metrics}");
     assert_eq!(wire.get("/status").json()["counter_queues"]["EXCESS_QUEUE"]["increments"], 100);
 }

@@ -33,9 +33,9 @@ pub(super) fn of_queues(totals: &QueueTotals, now: LoggedTime, families: &Scrape
         of.iter().map(|(name, queue)| (vec![*name], value(queue))).collect::<Vec<_>>()
     };
     let help = "Increments of counters that wait, by queue.";
-    families.gauge("memdb_counter_queue_increments", help, &["queue"], each(|queue| queue.increments as f64));
+    families.gauge("memdb_increments_waiting", help, &["queue"], each(|queue| queue.increments as f64));
     let help = "Seconds for which the oldest increment has waited, by queue.";
-    families.gauge("memdb_counter_queue_oldest_seconds", help, &["queue"], each(|queue| queue.oldest_ms as f64 / 1e3));
+    families.gauge("memdb_increments_oldest_seconds", help, &["queue"], each(|queue| queue.oldest_ms as f64 / 1e3));
 }
 
 /// A namespace as clients name it; `None` for what is not shown to them.
