@@ -7,7 +7,8 @@
 //! Once a try was sent and not answered, the write may count. A later refusal speaks of that later try alone, so it is
 //! not the answer: the write is tried again, and after that its outcome is unknown.
 
-use crate::{base::failpoint::inject, base::limits};
+use crate::{base::failpoint::inject, base::limits, base::retry::RetryBackoff};
+use std::time::Duration;
 
 /// The pause between two tries at one node, in milliseconds, and up to a quarter more.
 const PAUSE_MS: u64 = 100;
@@ -68,7 +69,8 @@ pub struct ForwardPlan {
     /// The next try at the leader that is known comes no sooner.
     next_at: u64,
     refusals: u32,
-    random: u64,
+    /// Spreads the tries of many writes over time.
+    backoff: RetryBackoff,
     /// It changes nothing, so every answer settles it.
     is_read: bool,
 }
@@ -86,7 +88,7 @@ impl ForwardPlan {
             waits_since: None,
             next_at: 0,
             refusals: 0,
-            random: seed | 1,
+            backoff: RetryBackoff::new(seed),
             is_read: false,
         }
     }
@@ -177,7 +179,7 @@ impl ForwardPlan {
             TryResult::SentOn(_) => PAUSE_MS,
         };
         self.waits_since.get_or_insert(now);
-        self.next_at = now + pause + self.draw() % (pause / 4 + 1);
+        self.next_at = now + self.backoff.wait(Some(Duration::from_millis(pause))).as_millis() as u64;
         false
     }
 
@@ -206,14 +208,6 @@ impl ForwardPlan {
         // and leads or follows again some ten milliseconds later; only one that refuses twice needs the time it asks
         // for.
         if self.refusals <= 1 { PAUSE_MS } else { retry_after_ms.unwrap_or(PAUSE_MS).clamp(PAUSE_MS, LONGEST_PAUSE_MS) }
-    }
-
-    /// xorshift64: good enough to spread writes over time, and there is nothing to guess.
-    fn draw(&mut self) -> u64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        self.random >> 11
     }
 }
 
