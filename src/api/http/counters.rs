@@ -2,18 +2,16 @@
 
 use super::{
     entries::key,
-    form, headers,
-    query::{QueryString, RouteParameters},
+    headers,
+    query::{self, QueryString, RouteParameters},
     reads::min_position,
     request::{RouteRequest, WriteHeaders},
     write_request, writes,
 };
 use crate::{
     api::{
-        error::{ApiError, ErrorKind},
-        service::{
-            Command, CounterOf, LeaderAnswer, Operation, QueryReply, WriteOutcome, WriteRequest, check_counter_key,
-        },
+        error::ApiError,
+        service::{Command, CounterOf, Operation, QueryReply, WriteOutcome, WriteRequest, check_counter_key},
     },
     net::write_forwarder::{OutgoingWrite, TRY_TIMEOUT},
     storage::file_header::DatabaseIdentity,
@@ -69,10 +67,10 @@ impl WriteRequest for CounterRequest {
         // Encoded anew, so that every key comes through, with slashes and question marks in it too.
         let key = key::for_path(&self.name).unwrap_or_else(|_| self.name.clone());
         let (method, path) = match self.change {
-            CounterChange::Increment => (Method::POST, format!("counter/{key}/increment")),
-            CounterChange::Remove => (Method::DELETE, format!("counter/{key}")),
+            CounterChange::Increment => (Method::POST, format!("/counter/{key}/increment")),
+            CounterChange::Remove => (Method::DELETE, format!("/counter/{key}")),
         };
-        let target = if self.query.is_empty() { format!("/{path}") } else { format!("/{path}?{}", self.query) };
+        let target = query::target(path, &self.query);
         let headers = write_request::forwarded_headers(&self.headers);
         OutgoingWrite { method, target, headers, body: bytes::Bytes::new(), patience: TRY_TIMEOUT }
     }
@@ -107,13 +105,7 @@ async fn change(request: RouteRequest, change: CounterChange) -> Result<Response
             }
             Ok(response)
         }
-        WriteOutcome::FromLeader(LeaderAnswer { mut answer, under_made_key }) => {
-            if under_made_key {
-                // A repeat of what was sent from here a moment ago: the client has sent it once.
-                answer.headers.remove(&headers::MEMDB_REPLAYED);
-            }
-            Ok(writes::passed_back(LeaderAnswer { answer, under_made_key }))
-        }
+        WriteOutcome::FromLeader(answer) => Ok(writes::passed_back_as_sent(answer)),
     }
 }
 
@@ -144,9 +136,7 @@ pub(super) async fn get(request: RouteRequest) -> Result<Response, ApiError> {
 
 /// The key in a path: raw, so never folded, and decoded once.
 pub(super) fn key_of(encoded: &str) -> Result<Cow<'_, str>, ApiError> {
-    let decoded = form::decode_path(encoded.as_bytes(), ErrorKind::InvalidParameter);
-    let key = decoded.map_err(|error| error.about("the key"))?;
-    key::check(&key).map_err(|detail| ApiError::new(ErrorKind::InvalidParameter, detail))?;
+    let key = key::of_path(encoded)?;
     check_counter_key(&key)?;
     Ok(key)
 }

@@ -327,6 +327,12 @@ pub(super) fn check_can_be_named(namespace: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// The target of a request: its path, and its query if there is one.
+pub(super) fn target(path: impl Into<String>, query: &str) -> String {
+    let path = path.into();
+    if query.is_empty() { path } else { format!("{path}?{query}") }
+}
+
 /// Returns whether a name stands for another place in a path (`.` or `..`).
 pub(super) fn is_dots(namespace: &str) -> bool {
     matches!(namespace, "." | "..")

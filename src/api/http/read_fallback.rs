@@ -1,7 +1,7 @@
 //! A read on a follower that has no data yet: another node answers it, if one can.
 
 use super::{
-    headers, nodes,
+    headers, nodes, query,
     request::RouteRequest,
     route::{Route, RouteAnswer, RouteLabel},
 };
@@ -54,8 +54,7 @@ fn outgoing(route: &Route, request: &RouteRequest) -> Option<OutgoingRead> {
         return None;
     }
     let (forward, nodes) = service.read_peers()?;
-    let path = request.path.as_str();
-    let target = if request.query.is_empty() { path.to_owned() } else { format!("{path}?{}", request.query) };
+    let target = query::target(request.path.as_str(), &request.query);
     let mut headers = HeaderMap::new();
     for name in SENT_ON {
         for value in request.headers.get_all(name) {

@@ -101,8 +101,7 @@ impl WriteRequest for HttpWrite {
     }
 
     fn outgoing(&self) -> OutgoingWrite {
-        let path = self.path.as_str();
-        let target = if self.query.is_empty() { path.to_owned() } else { format!("{path}?{}", self.query) };
+        let target = query::target(self.path.as_str(), &self.query);
         let (method, headers) = (self.method.clone(), forwarded_headers(&self.headers));
         OutgoingWrite { method, target, headers, body: self.body.bytes.clone(), patience: TRY_TIMEOUT }
     }

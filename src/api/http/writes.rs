@@ -175,6 +175,15 @@ pub(super) fn passed_back(answer: LeaderAnswer) -> Response {
     response
 }
 
+/// The same of a write whose body tells of no repeat. Under a key made here it repeats what was sent from here a moment
+/// ago: the client has sent it once.
+pub(super) fn passed_back_as_sent(mut answer: LeaderAnswer) -> Response {
+    if answer.under_made_key {
+        answer.answer.headers.remove(&headers::MEMDB_REPLAYED);
+    }
+    passed_back(answer)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

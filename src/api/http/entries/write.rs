@@ -5,7 +5,7 @@ use super::{
     super::{
         body::{self, WholeBody},
         headers,
-        query::RouteParameters,
+        query::{self, RouteParameters},
         request::{RouteRequest, WriteHeaders},
         settings::HttpSettings,
         state::AppState,
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     api::{
         error::ApiError,
-        service::{AcceptedWrite, Command, LeaderAnswer, WriteOutcome, WriteRequest, no_entry},
+        service::{AcceptedWrite, Command, WriteOutcome, WriteRequest, no_entry},
     },
     base::limits::MAX_ENTRIES_BODY_BYTES,
     engine::leader::WriteReceipt,
@@ -94,7 +94,7 @@ impl WriteRequest for EntryRequest {
                 fields.insert(name, headers::value(text.clone()));
             }
         }
-        let target = if self.query.is_empty() { path } else { format!("{path}?{}", self.query) };
+        let target = query::target(path, &self.query);
         let (method, body) = (self.method.clone(), self.body.bytes.clone());
         OutgoingWrite { method, target, headers: fields, body, patience: TRY_TIMEOUT }
     }
@@ -162,13 +162,7 @@ async fn execute(
     let (kind, written) = (write.kind, Arc::clone(&write.written));
     match state.service.execute(write, forwarded.as_deref(), usage).await? {
         WriteOutcome::Accepted(accepted) => answer(kind, written.get(), &accepted),
-        WriteOutcome::FromLeader(LeaderAnswer { mut answer, under_made_key }) => {
-            if under_made_key {
-                // A repeat of what was sent from here a moment ago: the client has sent it once.
-                answer.headers.remove(&headers::MEMDB_REPLAYED);
-            }
-            Ok(writes::passed_back(LeaderAnswer { answer, under_made_key }))
-        }
+        WriteOutcome::FromLeader(answer) => Ok(writes::passed_back_as_sent(answer)),
     }
 }
 
