@@ -20,32 +20,11 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.request
+
+from local_nodes import get, resident_kib, wait_until
 
 PIPELINED = 500
 BEGIN = b"HTTP/1.1 "
-
-
-def get(port, path):
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
-        return json.load(answer)
-
-
-def wait_until(what, holds, seconds=600):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            if holds():
-                return
-        except (OSError, http.client.HTTPException, ValueError, KeyError):
-            pass
-        time.sleep(0.02)
-    raise SystemExit(f"it never came: {what}")
-
-
-def resident_mb(process):
-    text = pathlib.Path(f"/proc/{process.pid}/status").read_text()
-    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("VmRSS")) / 1024
 
 
 def send_all(port, requests):
@@ -157,17 +136,17 @@ def main():
         budget = ["--entry-memory", str(8 << 30)]
         nodes = [start("leader", "--port", str(ports[0]), "--data-dir", str(directory / "a"), *budget)]
         try:
-            wait_until("the leader", lambda: get(ports[0], "/status")["ready"])
+            wait_until("the leader", lambda: get(ports[0], "/status")["ready"], 600)
             for port in ports[1:]:
                 nodes.append(start("replica", "--leader", f"http://127.0.0.1:{ports[0]}", "--port", str(port), *budget))
-            wait_until("the replicas", lambda: all(get(port, "/status")["ready"] for port in ports))
+            wait_until("the replicas", lambda: all(get(port, "/status")["ready"] for port in ports), 600)
             send_all(ports[0], [request("POST", "/post", " ".join(vocabulary).encode(), "text/plain")])
             before = get(ports[0], "/sync")
             prober = Prober(ports[0])
             prober.start()
             # What a node keeps anyway (records for replicas, buffers) is filled in the first round: the second one
             # tells whether more stays with every round.
-            sizes = [[resident_mb(node) for node in nodes]]
+            sizes = [[resident_kib(node) / 1024 for node in nodes]]
             for number in range(arguments.rounds):
                 begun = time.monotonic()
                 load = Load(arguments, draw, vocabulary)
@@ -175,7 +154,7 @@ def main():
                     send_all_once(ports[0], request_of_many)
                 send_all(ports[0], load.posts())
                 written = time.monotonic() - begun
-                sizes.append([resident_mb(node) for node in nodes])
+                sizes.append([resident_kib(node) / 1024 for node in nodes])
                 print(
                     f"round {number + 1}: {arguments.entries} entries and {arguments.posts} posts written in "
                     f"{written:.1f} s: {prober.report()}",
@@ -185,11 +164,11 @@ def main():
                     time.sleep(max(load.end - time.monotonic(), 0))
                     prober.waits.clear()
                 stats = lambda port: get(port, "/stats?scope=node")
-                wait_until("all have expired", lambda: all(stats(port)["entries"] == 0 for port in ports))
+                wait_until("all have expired", lambda: all(stats(port)["entries"] == 0 for port in ports), 600)
                 late = time.monotonic() - load.last
                 print(f"none is left {late:+.2f} s behind the last expiry: {prober.report()}", flush=True)
                 time.sleep(3)
-                sizes.append([resident_mb(node) for node in nodes])
+                sizes.append([resident_kib(node) / 1024 for node in nodes])
             prober.stopping = True
             prober.join()
             faults = []

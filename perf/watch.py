@@ -11,7 +11,6 @@ post it is noted when each of them has the final count. The watchers and bench-l
 """
 
 import argparse
-import http.client
 import json
 import pathlib
 import select
@@ -23,29 +22,8 @@ import tempfile
 import threading
 import time
 import urllib.parse
-import urllib.request
 
-
-def get(port, path):
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
-        return json.load(answer)
-
-
-def wait_until(what, holds, seconds=120):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            if holds():
-                return
-        except (OSError, http.client.HTTPException, ValueError, KeyError):
-            pass
-        time.sleep(0.02)
-    raise SystemExit(f"it never came: {what}")
-
-
-def resident_kib(process):
-    text = pathlib.Path(f"/proc/{process.pid}/status").read_text()
-    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("VmRSS"))
+from local_nodes import get, resident_kib, wait_until
 
 
 def cpu_seconds(pid):
@@ -108,7 +86,7 @@ def measured(arguments, port, leader, words, is_written):
     """One run of posts beside watchers of these words."""
     before_kib = resident_kib(leader)
     watchers = Watchers(port, words, arguments.watchers if words else 0, arguments.every)
-    wait_until("all watchers have their first value", lambda: len(watchers.counts) == len(watchers.sockets))
+    wait_until("all watchers have their first value", lambda: len(watchers.counts) == len(watchers.sockets), 120)
     run = {"kib_each": (resident_kib(leader) - before_kib) / max(len(watchers.sockets), 1)}
     cpu, events, own = cpu_seconds(leader.pid), watchers.events, time.process_time()
     load = post_load(arguments, port)
@@ -156,7 +134,7 @@ def main():
                 with open(pathlib.Path(directory) / "log", "w") as log:
                     leader = subprocess.Popen(command, stdout=log, stderr=log)
                 try:
-                    wait_until("the leader", lambda: get(arguments.port, "/status")["ready"])
+                    wait_until("the leader", lambda: get(arguments.port, "/status")["ready"], 120)
                     post_load(argparse.Namespace(**{**vars(arguments), "seconds": 1}), arguments.port)
                     written = [one["word"] for one in get(arguments.port, "/top?n=100")]
                     others = [f"nobody-writes-{at}" for at in range(100)]
