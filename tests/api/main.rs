@@ -11,6 +11,7 @@ mod counters;
 mod entries;
 mod fast_path;
 mod fast_path_entries;
+mod follower_entries;
 mod followers;
 mod http2;
 mod node;
