@@ -29,7 +29,7 @@ struct KnownKey {
     passed: Vec<(u64, i64)>,
 }
 
-struct History {
+struct CounterHistory {
     node: Option<Node>,
     random: Random,
     options: Options,
@@ -71,7 +71,7 @@ impl Held {
     }
 }
 
-impl History {
+impl CounterHistory {
     fn new(seed: u64) -> Self {
         let mut random = Random::at_step(seed, 0);
         let bound = |random: &mut Random| *random.pick(&[1, 3, 10, 100, u64::MAX]);
@@ -173,7 +173,7 @@ impl History {
 }
 
 fn run(seed: u64) -> Result<(), String> {
-    let mut history = History::new(seed);
+    let mut history = CounterHistory::new(seed);
     (0..STEPS).try_for_each(|_| history.step())?;
     history.end()
 }

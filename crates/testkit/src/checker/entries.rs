@@ -14,13 +14,13 @@ use std::{
 /// A write of one entry in a history.
 pub type EntryWriteId = usize;
 
-/// What a value may be late by, in nanoseconds.
+/// The time by which a value may be late, in nanoseconds.
 const SLACK: Time = 500_000_000;
 
-/// What a value may go before its time, in nanoseconds: records and entries know milliseconds.
+/// The time by which a value may go early, in nanoseconds: records and entries know milliseconds.
 const EARLY: Time = 5_000_000;
 
-/// What a write makes of its entry.
+/// The change that a write makes to its entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntryChange {
     /// There is this value, for so long if a time is given.
@@ -31,13 +31,13 @@ pub enum EntryChange {
     Remove,
 }
 
-/// On what a write depends.
+/// The condition that a write depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryCondition {
     Always,
     /// Nothing is there: `If-None-Match: *`.
     Absent,
-    /// What that write has put is there: `If-Match` with its tag.
+    /// The value of that write is there: `If-Match` with its tag.
     Matches(EntryWriteId),
 }
 
@@ -117,7 +117,7 @@ impl EntryHistory {
         next
     }
 
-    /// How many writes and reads there are.
+    /// The number of writes and of reads.
     pub fn len(&self) -> (usize, usize) {
         (self.writes.len(), self.reads.len())
     }
@@ -131,7 +131,7 @@ struct OfKey {
     placed: Placed,
     /// Of unknown outcome, or of a history that was given up.
     open: Vec<EntryWriteId>,
-    /// Where an open one was first seen.
+    /// The record at which an open one was first seen.
     glimpsed: HashMap<EntryWriteId, Sequence>,
 }
 
@@ -203,7 +203,7 @@ impl History {
         self.entries = before.entries.carried(position);
     }
 
-    /// How many writes and reads of entries there are.
+    /// The number of writes and of reads of entries.
     pub fn entries_recorded(&self) -> (usize, usize) {
         self.entries.len()
     }

@@ -42,6 +42,13 @@ struct Request {
     body: String,
 }
 
+impl Request {
+    /// A text that is put there.
+    fn of_text(target: String, body: String, condition: Option<(&'static str, String)>) -> Self {
+        Self { method: Method::PUT, target, condition, content_type: "text/plain", body }
+    }
+}
+
 pub(super) struct EntryWriter {
     shared: Arc<Shared>,
     http: Client,
@@ -117,14 +124,7 @@ impl EntryWriter {
     fn put(&mut self, key: &str, condition: EntryCondition, header: Option<(&'static str, String)>) {
         let (value, (ttl, parameter)) = (self.value(key), self.ttl());
         let write = self.sent(key, &value, ttl, condition);
-        let request = Request {
-            method: Method::PUT,
-            target: format!("/cache/{key}?{parameter}"),
-            condition: header,
-            content_type: "text/plain",
-            body: value,
-        };
-        self.carry_out(&request, &[write]);
+        self.carry_out(&Request::of_text(format!("/cache/{key}?{parameter}"), value, header), &[write]);
     }
 
     /// Two entries in one record: whoever sees one sees the other.
@@ -150,14 +150,7 @@ impl EntryWriter {
         let key = self.key("post");
         let (text, (ttl, parameter)) = (self.value(&key), self.ttl());
         let write = self.sent(&key, &text, ttl, EntryCondition::Always);
-        let request = Request {
-            method: Method::PUT,
-            target: format!("/posts/{key}?{POSTED}&{parameter}"),
-            condition: None,
-            content_type: "text/plain",
-            body: text,
-        };
-        self.carry_out(&request, &[write]);
+        self.carry_out(&Request::of_text(format!("/posts/{key}?{POSTED}&{parameter}"), text, None), &[write]);
     }
 
     fn remove(&mut self, path: &str, kind: &str, query: &str) {
