@@ -9,10 +9,7 @@ pub struct SidelinedTotals(IntCounterVec);
 impl SidelinedTotals {
     pub(super) fn new(of: &MetricRegistrar) -> Self {
         let opts = Opts::new("memdb_increments_sidelined_total", "Increments set aside, by the queue they wait in.");
-        let totals = of.add(LEADER, IntCounterVec::new(opts, &["queue"]));
-        // Both series are there from the start, so that an alert on their rate sees the first increment too.
-        ["EXCESS_QUEUE", "STALE_QUEUE"].iter().for_each(|queue| drop(totals.with_label_values(&[queue])));
-        Self(totals)
+        Self(of.add(LEADER, IntCounterVec::new(opts, &["queue"])))
     }
 
     /// Counts increments that wait in `queue` from now on.

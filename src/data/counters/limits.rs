@@ -17,12 +17,6 @@ pub struct CounterLimits {
     pub worker_rate: Option<u32>,
 }
 
-impl CounterLimits {
-    /// Without bounds: the same queues, which are as long as may be.
-    pub const NONE: Self =
-        Self { main: u64::MAX, spillover: u64::MAX, key_rate: None, stale_ms: None, workers: 1, worker_rate: None };
-}
-
 impl Default for CounterLimits {
     fn default() -> Self {
         Self { main: 100, spillover: 100, key_rate: Some(50), stale_ms: Some(5_000), workers: 1, worker_rate: None }

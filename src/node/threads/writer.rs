@@ -31,6 +31,10 @@ pub(in crate::node) struct Hands {
 pub(in crate::node) fn run(hands: Hands) -> Writer<WriteReply> {
     let Hands { writer, step_down_gate, notes, leader, workers, metrics, clock } = hands;
     let (events, actions, stopping, hands_over, disk_full) = Default::default();
+    // Both series are there from the start, so that an alert on their rate sees the first increment too.
+    for queue in [CounterQueue::Excess, CounterQueue::Stale] {
+        metrics.sidelined.add(queue.name(), 0);
+    }
     let thread = WriterThread {
         writer,
         step_down_gate,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 const START_MS: u64 = 1_796_071_234_500;
 
 /// Queues with the counters that their workers add to.
-struct Counting {
+struct QueueModel {
     queues: CounterQueues,
     limits: CounterLimits,
     counters: BTreeMap<Arc<str>, u64>,
@@ -19,7 +19,7 @@ fn at(ms: u64) -> LoggedTime {
     LoggedTime::from_ms(START_MS + ms)
 }
 
-impl Counting {
+impl QueueModel {
     fn new(limits: CounterLimits) -> Self {
         let queues = CounterQueues::of_words(limits, []);
         Self { queues, limits, counters: BTreeMap::new(), words: BTreeMap::new(), sidelined: Vec::new() }
@@ -65,7 +65,7 @@ impl Counting {
 
 #[test]
 fn of_two_hundred_increments_at_once_fifty_are_within_the_rate_and_a_hundred_wait() {
-    let mut counting = Counting::new(CounterLimits::default());
+    let mut counting = QueueModel::new(CounterLimits::default());
     assert_eq!(counting.accepted("foo", 200, 0), 150);
     assert_eq!(counting.lengths(), [50, 100, 0]);
     assert_eq!(counting.sidelined.len(), 100);
@@ -82,7 +82,7 @@ fn of_two_hundred_increments_at_once_fifty_are_within_the_rate_and_a_hundred_wai
 
 #[test]
 fn no_window_ever_holds_more_than_the_rate_whenever_increments_come() {
-    let mut counting = Counting::new(CounterLimits { key_rate: Some(5), spillover: 0, ..CounterLimits::default() });
+    let mut counting = QueueModel::new(CounterLimits { key_rate: Some(5), spillover: 0, ..CounterLimits::default() });
     let mut times: Vec<u64> = Vec::new();
     for ms in (0..60_000).step_by(37) {
         counting.work(ms, u64::MAX);
@@ -99,7 +99,7 @@ fn no_window_ever_holds_more_than_the_rate_whenever_increments_come() {
 
 #[test]
 fn a_full_main_queue_refuses_and_other_keys_have_rates_of_their_own() {
-    let mut counting = Counting::new(CounterLimits { main: 60, ..CounterLimits::default() });
+    let mut counting = QueueModel::new(CounterLimits { main: 60, ..CounterLimits::default() });
     assert_eq!(counting.accepted("a", 50, 0), 50);
     assert_eq!(counting.accepted("b", 50, 0), 10);
     assert_eq!(counting.increment("b", 0), Err(QueueRefusal::MainFull));
@@ -109,7 +109,7 @@ fn a_full_main_queue_refuses_and_other_keys_have_rates_of_their_own() {
 
 #[test]
 fn what_waits_for_too_long_turns_stale_and_is_worked_off_behind_the_main_queue() {
-    let mut counting = Counting::new(CounterLimits { spillover: 2, ..CounterLimits::default() });
+    let mut counting = QueueModel::new(CounterLimits { spillover: 2, ..CounterLimits::default() });
     (0..3).for_each(|_| counting.increment("old", 0).expect("there is room"));
     counting.work(5_000, 0);
     assert_eq!(counting.lengths(), [3, 0, 0], "not older than the threshold");
@@ -126,7 +126,7 @@ fn what_waits_for_too_long_turns_stale_and_is_worked_off_behind_the_main_queue()
 
 #[test]
 fn excess_never_turns_stale_and_waits_for_its_own_key_alone() {
-    let mut counting = Counting::new(CounterLimits { key_rate: Some(1), ..CounterLimits::default() });
+    let mut counting = QueueModel::new(CounterLimits { key_rate: Some(1), ..CounterLimits::default() });
     for (key, ms) in [("a", 0), ("a", 10), ("b", 5_000), ("b", 5_010)] {
         counting.increment(key, ms).expect("there is room");
         counting.work(ms, u64::MAX);
@@ -140,7 +140,7 @@ fn excess_never_turns_stale_and_waits_for_its_own_key_alone() {
 
 #[test]
 fn queues_read_from_their_words_go_on_where_they_were() {
-    let mut counting = Counting::new(CounterLimits { spillover: 5, ..CounterLimits::default() });
+    let mut counting = QueueModel::new(CounterLimits { spillover: 5, ..CounterLimits::default() });
     for (key, increments, ms) in [("a", 52, 0), ("b:/?\n", 3, 20), ("a", 9, 30)] {
         counting.accepted(key, increments, ms);
     }
@@ -156,7 +156,7 @@ fn queues_read_from_their_words_go_on_where_they_were() {
 
 #[test]
 fn nothing_is_due_before_the_time_that_is_told() {
-    let mut counting = Counting::new(CounterLimits { key_rate: Some(2), ..CounterLimits::default() });
+    let mut counting = QueueModel::new(CounterLimits { key_rate: Some(2), ..CounterLimits::default() });
     assert_eq!(counting.queues.next_due(at(0)), None);
     counting.accepted("a", 5, 0);
     assert_eq!(counting.queues.next_due(at(3)), Some(at(3)), "the workers");
@@ -177,7 +177,7 @@ fn nothing_is_due_before_the_time_that_is_told() {
 
 #[test]
 fn a_removal_takes_all_that_waits_of_one_key() {
-    let mut counting = Counting::new(CounterLimits { key_rate: Some(2), ..CounterLimits::default() });
+    let mut counting = QueueModel::new(CounterLimits { key_rate: Some(2), ..CounterLimits::default() });
     counting.accepted("a", 5, 0);
     counting.accepted("b", 1, 0);
     let step = counting.queues.removal("a");
@@ -191,11 +191,14 @@ fn a_removal_takes_all_that_waits_of_one_key() {
 
 #[test]
 fn a_quota_tells_what_is_left_and_when_there_is_more() {
-    let mut counting = Counting::new(CounterLimits { key_rate: Some(3), ..CounterLimits::default() });
+    let mut counting = QueueModel::new(CounterLimits { key_rate: Some(3), ..CounterLimits::default() });
     assert_eq!(counting.queues.quota("a", at(0)), Some(RateQuota { limit: 3, remaining: 3, reset_ms: 0 }));
     counting.accepted("a", 2, 0);
     let quota = counting.queues.quota("a", at(33)).expect("there is a rate");
     assert_eq!((quota.remaining, quota.reset_ms), (1, 10_100 - 33));
     assert_eq!(counting.queues.quota("a", at(10_100)).map(|quota| quota.remaining), Some(3));
-    assert_eq!(CounterQueues::of_words(CounterLimits::NONE, []).quota("a", at(0)), None);
+    assert_eq!(
+        CounterQueues::of_words(CounterLimits { key_rate: None, ..CounterLimits::default() }, []).quota("a", at(0)),
+        None
+    );
 }
