@@ -12,7 +12,10 @@ use crate::{
     data::store::{DedupLimits, Store},
     storage::file_header::DatabaseIdentity,
 };
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 const KEY: CollectionId<'static> = CollectionId::new(CollectionKind::Cache, "words");
 
@@ -314,21 +317,37 @@ fn a_watcher_is_sent_no_ranking_that_is_older_than_what_it_has() {
     assert_eq!(history.sent(&mut again), "1-3 a#3");
 }
 
+/// Ends a writer also where an assertion fails, since its scope waits for it.
+struct WriterStop<'a>(&'a AtomicBool);
+
+impl Drop for WriterStop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Records that set all words to their number, while a watcher looks: each event has one number, its position's.
 fn reads_one_position() {
     // As many words as make it likely that a record comes between two of them.
     const WORDS: usize = 100;
+    // Records come until so many looks have found one: a thread that starts late looks at as many.
+    const EVENTS: usize = 300;
     let mut history = History::new(7);
-    let (current, last) = (Arc::clone(&history.current), 5_000);
+    let (current, has_seen_enough) = (Arc::clone(&history.current), AtomicBool::new(false));
     let names: Vec<String> = (0..WORDS).map(|at| format!("w{at}")).collect();
     let named: Vec<Cow<'_, str>> = names.iter().map(|name| Cow::Borrowed(&**name)).collect();
     let mut watcher = WatchState::of_values("words", &named, &[]);
     let mut events = 0;
-    std::thread::scope(|scope| {
+    let last = std::thread::scope(|scope| {
+        let stop = WriterStop(&has_seen_enough);
         let writer = scope.spawn(|| {
-            for number in 1..=last {
+            for number in 1.. {
                 history.count(&names.iter().map(|name| (&**name, number)).collect::<Vec<_>>());
+                if has_seen_enough.load(Ordering::Relaxed) {
+                    return number;
+                }
             }
+            unreachable!("it ends long before")
         });
         let rankings = SharedRankings::default();
         let mut looks_on = true;
@@ -339,10 +358,13 @@ fn reads_one_position() {
             let counts: Vec<i64> = event.words.iter().map(|&number| watcher.word(number).1).collect();
             assert_eq!(counts, [expected; WORDS], "all values of an event are those of its position");
             events += 1;
+            has_seen_enough.fetch_or(events >= EVENTS, Ordering::Relaxed);
         }
+        drop(stop);
+        writer.join().expect("it writes")
     });
     assert_eq!(watcher.word(0).1, last, "the last value is sent, however the looks fall");
-    assert!(events > 1);
+    assert!(events >= EVENTS);
 }
 
 #[test]
