@@ -26,6 +26,8 @@ SHARD ?= 0/32
 DIFF ?=
 # How many times a thread is made to give way in one order of the models of `make interleavings`.
 PREEMPTIONS ?= 3
+# How many requests for each operation `make openapi` sends.
+EXAMPLES ?= 100
 # Which rows `make bench` measures, and how: `perf/bench --help`.
 BENCH_OPTIONS ?=
 # How much text the demo counts.
@@ -33,7 +35,7 @@ DEMO_MEGABYTES ?= 24
 
 .DEFAULT_GOAL := help
 .PHONY: help build check test sim sim-fast sim-cluster sim-cluster-fast lint demo interleavings crash replica-starts crash-cluster soak flood hostile bench expiry watchers clean perf
-.PHONY: fuzz mutants coverage proof budget
+.PHONY: fuzz mutants coverage openapi proof budget
 .PHONY: run-perf run-perf-local-replicas docker-check
 .PHONY: start-servers stop-servers start-servers-local-replicas stop-servers-local-replicas
 
@@ -91,6 +93,9 @@ coverage: ## line coverage of the core, by directory
 
 hostile: ## 10,000 connections of each bad kind against a leader: what they cost, and that others are served
 	cargo test --release --test process -- --ignored --nocapture hostile::
+
+openapi: build ## ask a node by its own description: no answer that it does not tell of; tools from PyPI; EXAMPLES=200
+	EXAMPLES=$(EXAMPLES) scripts/openapi $${CARGO_TARGET_DIR:-target}/release/memdb
 
 proof: ## all the long runs, one after the other: some hours; what each finds is in target/proof
 	@scripts/proof

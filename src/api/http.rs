@@ -31,6 +31,7 @@ mod http1_guard;
 mod json;
 mod middleware;
 mod nodes;
+mod openapi;
 mod operations;
 mod origin_demo;
 mod plain_post;

@@ -282,6 +282,38 @@ fn the_routes_that_are_told_are_there() {
     }
 }
 
+/// A browser gets a page that asks nobody for anything, and each route is on it.
+#[test]
+fn a_browser_gets_a_page_of_the_routes_that_loads_nothing() {
+    let node = Node::start(settings());
+    let mut wire = Wire::to(node.address());
+    let page = wire.ask("GET /docs HTTP/1.1\r\nAccept: text/html,application/xhtml+xml,*/*;q=0.8", "");
+    assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    assert_eq!(page.header("vary"), Some("accept"));
+    assert!(page.header("content-security-policy").is_some_and(|policy| policy.starts_with("default-src 'none'")));
+    let plain = wire.get("/docs");
+    let told = |line: &str| line.split(' ').take(2).map(str::to_owned).collect::<Vec<_>>().join(" ");
+    let calls = plain.text().lines().filter(|line| line.contains(" /") && !line.starts_with(' ')).map(told);
+    for route in calls.filter(|route| route.split(' ').next().is_some_and(|method| method == method.to_uppercase())) {
+        assert!(page.text().contains(&format!("<h3>{route}</h3>")), "{route}");
+    }
+    for outside in ["src=", "url(", "@import", "<script", "href=\"http"] {
+        assert!(!page.text().contains(outside), "{outside}");
+    }
+}
+
+/// Programs get a description of the routes. `scripts/openapi` has it validated, and a node asked by it.
+#[test]
+fn the_description_for_programs_names_the_routes() {
+    let node = Node::start(settings());
+    let described = Wire::to(node.address()).get("/openapi.json");
+    assert_eq!((described.status, described.header("content-type")), (200, Some("application/json")));
+    let described = described.json();
+    assert_eq!(described["openapi"], "3.1.0");
+    assert_eq!(described["paths"]["/wordcount"]["get"]["parameters"][0]["required"], true);
+    assert!(described["paths"]["/counter/{key}/increment"]["post"]["responses"]["429"].is_object());
+}
+
 #[test]
 fn status_and_metrics_tell_what_happened() {
     let node = Node::start(settings());

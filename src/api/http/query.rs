@@ -77,6 +77,11 @@ impl RouteParameters {
     /// `GET /stats`.
     pub(super) const STATS: Self = Self(&[QueryParameter::Scope]);
 
+    /// Gives the names of the parameters.
+    pub(super) fn names(self) -> impl Iterator<Item = &'static str> {
+        self.0.iter().map(|parameter| parameter.name())
+    }
+
     fn find(self, name: &str) -> Option<QueryParameter> {
         self.0.iter().copied().find(|parameter| parameter.name() == name)
     }

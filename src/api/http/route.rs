@@ -1,6 +1,10 @@
 //! What a route is: one row of the table in `routes.rs`.
 
-use super::{query::RouteParameters, request::RouteRequest};
+use super::{
+    openapi::{RequestBody, SuccessAnswer},
+    query::RouteParameters,
+    request::RouteRequest,
+};
 use crate::api::error::ApiError;
 use futures::future::BoxFuture;
 use http::Method;
@@ -33,7 +37,7 @@ impl RouteMethod {
     }
 
     /// The name for a person.
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             RouteMethod::Get => "GET",
             RouteMethod::Post => "POST",
@@ -115,6 +119,12 @@ pub(super) struct Route {
     pub(super) only_reads: bool,
     /// Its body may be compressed.
     pub(super) takes_compressed: bool,
+    /// The body that it takes, for `GET /openapi.json`.
+    pub(super) body: RequestBody,
+    /// Its answer; none if nodes alone call it.
+    pub(super) gives: Option<SuccessAnswer>,
+    /// The parameters that it cannot do without.
+    pub(super) required_parameters: &'static [&'static str],
 }
 
 /// A call of curl, for people.
@@ -142,8 +152,22 @@ impl Route {
             tail += 1;
         }
         let tail = if tail < bytes.len() { path.split_at(tail + 1).1 } else { "" };
-        let (summary, example, only_reads, takes_compressed) = ("", None, false, false);
-        Self { method, path, literal, tail, label, parameters, handler, summary, example, only_reads, takes_compressed }
+        Self {
+            method,
+            path,
+            literal,
+            tail,
+            label,
+            parameters,
+            handler,
+            summary: "",
+            example: None,
+            only_reads: false,
+            takes_compressed: false,
+            body: RequestBody::NONE,
+            gives: None,
+            required_parameters: &[],
+        }
     }
 
     pub(super) const fn get(
@@ -196,6 +220,21 @@ impl Route {
         Self { summary, ..self }
     }
 
+    /// Describes its answer.
+    pub(super) const fn gives(self, answer: SuccessAnswer) -> Self {
+        Self { gives: Some(answer), ..self }
+    }
+
+    /// Describes the body that it takes.
+    pub(super) const fn takes_body(self, body: RequestBody) -> Self {
+        Self { body, ..self }
+    }
+
+    /// Names the parameters that it cannot do without.
+    pub(super) const fn requires(self, required_parameters: &'static [&'static str]) -> Self {
+        Self { required_parameters, ..self }
+    }
+
     /// Gives a call of it, and lists it for people.
     pub(super) const fn example(self, options: &'static str, target: &'static str) -> Self {
         Self { example: Some(Example { options, target }), ..self }
@@ -238,6 +277,11 @@ impl Route {
 
     pub(super) fn takes(&self, method: &Method) -> bool {
         self.method.takes(method)
+    }
+
+    /// The path with `{name}` or `{*key}` where something stands for it.
+    pub(super) fn path(&self) -> &'static str {
+        self.path
     }
 
     pub(super) fn method(&self) -> RouteMethod {

@@ -7,7 +7,9 @@
 use super::{
     bulk, counters,
     entries::{cache, through},
-    help, nodes, operations, posts,
+    help, nodes,
+    openapi::{self, RequestBody, SuccessAnswer},
+    operations, posts,
     query::RouteParameters,
     read_fallback, reads,
     request::{BodyStream, RouteRequest},
@@ -26,33 +28,46 @@ use warp::{Filter, filters::BoxedFilter, path::FullPath, reply::Response};
 /// All routes, in the order in which people are told of them.
 pub(super) const ROUTES: &[Route] = &[
     Route::post("/post", RouteLabel::Post, RouteParameters::POST_TEXT, |request| writes::post(request).boxed())
+        .takes_body(RequestBody::TEXT)
+        .gives(SuccessAnswer::RECEIPT)
         .does("counts the words of a text: a form field text, JSON {\"text\":...}, or text/plain")
         .example("-d 'text=hello world' ", "/post"),
     Route::post("/bulk", RouteLabel::BulkRequest, RouteParameters::ADD, |request| bulk::bulk(request).boxed())
+        .takes_body(RequestBody::LINES)
+        .gives(SuccessAnswer::BULK_RECEIPT)
         .does("counts a text a line, plain or NDJSON, a body of any length")
         .example("-T book.txt -X POST -H 'Content-Type: text/plain' ", "/bulk")
         .takes_compressed(),
     Route::post("/update", RouteLabel::Update, RouteParameters::ADD, |request| update(request).boxed())
+        .takes_body(RequestBody::AMOUNTS)
+        .gives(SuccessAnswer::RECEIPT)
         .does("adds amounts to counts")
         .example("-d '{\"hello\":5,\"world\":-1}' -H 'Content-Type: application/json' ", "/update"),
     Route::get("/wordcount", RouteLabel::Wordcount, RouteParameters::WORDCOUNT, |request| {
         reads::wordcount(request).boxed()
     })
+    .requires(&["word"])
+    .gives(SuccessAnswer::COUNTS)
     .does("counts of words, all at one position (POST takes {\"words\":[...]})")
     .example("", "/wordcount?word=hello&word=world"),
     Route::post("/wordcount", RouteLabel::Wordcount, RouteParameters::WORDCOUNT, |request| {
         reads::posted_wordcount(request).boxed()
     })
+    .takes_body(RequestBody::WORDS)
+    .gives(SuccessAnswer::POSTED_COUNTS)
     .does("the same of words that are named in a JSON object")
     .example("-d '{\"words\":[\"hello\"]}' -H 'Content-Type: application/json' ", "/wordcount")
     .only_reads(),
     Route::get("/top", RouteLabel::Top, RouteParameters::TOP, |request| reads::top(request).boxed())
+        .gives(SuccessAnswer::RANKING)
         .does("the largest counts")
         .example("", "/top?n=10"),
     Route::get("/watch", RouteLabel::Watch, RouteParameters::WATCH, |request| watch::watch(request).boxed())
+        .gives(SuccessAnswer::EVENTS)
         .does("what changes of counts, entries (?key=) or the largest counts (?top=), as server-sent events")
         .example("-N ", "/watch?word=hello&word=world&every=1s"),
     Route::get("/sync", RouteLabel::Sync, RouteParameters::SYNC, |request| sync(request).boxed())
+        .gives(SuccessAnswer::COUNTS)
         .does("every word with its count, streamed")
         .example("", "/sync"),
     Route::post("/sync", RouteLabel::Sync, RouteParameters::NONE, |request| nodes::announce(request).boxed())
@@ -60,130 +75,173 @@ pub(super) const ROUTES: &[Route] = &[
     Route::delete("/wordcount", RouteLabel::Wordcount, RouteParameters::REMOVE_WORDS, |request| {
         writes::remove_words(request).boxed()
     })
+    .requires(&["word"])
+    .gives(SuccessAnswer::RECEIPT)
     .does("takes words away")
     .example("-X DELETE ", "/wordcount?word=hello"),
     Route::delete("/ns/{name}", RouteLabel::Namespace, RouteParameters::ACK, |request| {
         writes::drop_namespace(request).boxed()
     })
+    .gives(SuccessAnswer::RECEIPT)
     .does("takes a namespace away")
     .example("-X DELETE ", "/ns/titles"),
     Route::put("/cache/{*key}", RouteLabel::Cache, RouteParameters::PUT_ENTRY, |request| cache::put(request).boxed())
+        .takes_body(RequestBody::VALUE)
+        .gives(SuccessAnswer::ENTRY_RECEIPT)
         .does("stores a value, with ?ttl=SECONDS for a time")
         .example("-X PUT --data-binary @logo.png -H 'Content-Type: image/png' ", "/cache/logo?ttl=60"),
     Route::get("/cache/{*key}", RouteLabel::Cache, RouteParameters::CACHE_ENTRY, |request| cache::get(request).boxed())
+        .gives(SuccessAnswer::FETCHED_VALUE)
         .does("the value as it came; with ?through=1 the leader fetches what is not there from the origin")
         .example("", "/cache/logo"),
     Route::patch("/cache/{*key}", RouteLabel::Cache, RouteParameters::PUT_ENTRY, |request| {
         cache::set_expiry(request).boxed()
     })
+    .requires(&["ttl"])
+    .gives(SuccessAnswer::CHANGED_ENTRY)
     .does("gives an entry another time to live, 0 for ever, and leaves its value")
     .example("-X PATCH ", "/cache/logo?ttl=60"),
     Route::delete("/cache/{*key}", RouteLabel::Cache, RouteParameters::CHANGE_ENTRIES, |request| {
         cache::remove(request).boxed()
     })
+    .gives(SuccessAnswer::ENTRY_DELETE)
     .does("takes an entry away")
     .example("-X DELETE ", "/cache/logo"),
     Route::post("/cache", RouteLabel::Cache, RouteParameters::CHANGE_ENTRIES, |request| {
         cache::put_many(request).boxed()
     })
+    .takes_body(RequestBody::ENTRIES)
+    .gives(SuccessAnswer::MANY_RECEIPT)
     .does("stores many values at once")
     .example(
         "-d '{\"entries\":[{\"key\":\"a\",\"value\":\"text\",\"ttl\":60}]}' -H 'Content-Type: application/json' ",
         "/cache",
     ),
     Route::get("/cache", RouteLabel::Cache, RouteParameters::ENTRIES, |request| cache::list(request).boxed())
+        .gives(SuccessAnswer::ENTRY_LIST)
         .does("many entries at one position (?key=a&key=b), or pages of keys (?prefix=)")
         .example("", "/cache?prefix=user/&limit=100"),
     Route::get("/data/{*id}", RouteLabel::Data, RouteParameters::NONE, |request| through::data(request).boxed())
+        .gives(SuccessAnswer::FETCHED_VALUE)
         .does("the value of an id, which the leader fetches from the origin (--origin) once for all who ask")
         .example("", "/data/17"),
     Route::post("/create", RouteLabel::Create, RouteParameters::STORE_POST, |request| {
         posts::post_create(request).boxed()
     })
+    .takes_body(RequestBody::DOCUMENT)
+    .gives(SuccessAnswer::CREATED_POST)
     .does("stores a JSON document under its id, and counts title and content")
     .example("-d '{\"id\":\"1\",\"title\":\"Hello\",\"content\":\"world\",\"author\":\"Ann\"}' ", "/create"),
     Route::get("/post", RouteLabel::Post, RouteParameters::READ_POST, |request| posts::get(request).boxed())
+        .requires(&["id"])
+        .gives(SuccessAnswer::TIMED_POST)
         .does("a stored post as it came")
         .example("", "/post?id=1"),
     Route::put("/posts/{*id}", RouteLabel::Posts, RouteParameters::STORE_POST, |request| {
         posts::put_post(request).boxed()
     })
+    .takes_body(RequestBody::POST)
+    .gives(SuccessAnswer::POST_RECEIPT)
     .does("stores a post and counts its words, until it goes")
     .example("-X PUT -d 'hello world' -H 'Content-Type: text/plain' ", "/posts/2?ttl=3600"),
     Route::get("/posts/{*id}", RouteLabel::Posts, RouteParameters::ENTRY, |request| {
         posts::get_by_path(request).boxed()
     })
+    .gives(SuccessAnswer::POST)
     .does("the same as GET /post")
     .example("", "/posts/2"),
     Route::patch("/posts/{*id}", RouteLabel::Posts, RouteParameters::PUT_ENTRY, |request| {
         posts::set_expiry(request).boxed()
     })
+    .requires(&["ttl"])
+    .gives(SuccessAnswer::CHANGED_POST)
     .does("gives a post another time to live, 0 for ever, and leaves its words")
     .example("-X PATCH ", "/posts/2?ttl=3600"),
     Route::delete("/posts/{*id}", RouteLabel::Posts, RouteParameters::CHANGE_ENTRIES, |request| {
         posts::remove(request).boxed()
     })
+    .gives(SuccessAnswer::POST_DELETE)
     .does("takes a post away, and its words back")
     .example("-X DELETE ", "/posts/2"),
     Route::get("/posts", RouteLabel::Posts, RouteParameters::POSTS, |request| posts::list(request).boxed())
+        .gives(SuccessAnswer::POST_LIST)
         .does("pages of the ids of posts")
         .example("", "/posts?limit=100"),
     Route::post("/counter/{*key}/increment", RouteLabel::Counter, RouteParameters::ACK, |request| {
         counters::increment(request).boxed()
     })
+    .gives(SuccessAnswer::INCREMENT)
     .does("has an increment of a counter wait for a worker, within the rate of its key")
     .example("-X POST ", "/counter/visits/increment"),
     Route::get("/counter/{*key}", RouteLabel::Counter, RouteParameters::NONE, |request| counters::get(request).boxed())
+        .gives(SuccessAnswer::COUNTER)
         .does("the value of a counter")
         .example("", "/counter/visits"),
     Route::delete("/counter/{*key}", RouteLabel::Counter, RouteParameters::ACK, |request| {
         counters::remove(request).boxed()
     })
+    .gives(SuccessAnswer::COUNTER_DELETE)
     .does("takes a counter away, and what waits for it")
     .example("-X DELETE ", "/counter/visits"),
     Route::get("/store/{*key}", RouteLabel::Counter, RouteParameters::NONE, |request| counters::get(request).boxed())
+        .gives(SuccessAnswer::COUNTER)
         .does("the same as GET /counter")
         .example("", "/store/visits"),
     Route::get("/health", RouteLabel::Health, RouteParameters::NONE, |request| {
         plain(&request, |_| Ok(operations::health()))
     })
+    .gives(SuccessAnswer::HEALTH)
     .does("answers as long as the process runs")
     .example("", "/health"),
     Route::get("/health/live", RouteLabel::Health, RouteParameters::NONE, |request| {
         plain(&request, |_| Ok(operations::live()))
     })
+    .gives(SuccessAnswer::HEALTH)
     .does("the same")
     .example("", "/health/live"),
     Route::get("/health/ready", RouteLabel::Health, RouteParameters::NONE, |request| {
         plain(&request, operations::ready)
     })
+    .gives(SuccessAnswer::HEALTH)
     .does("200 where current data is served, else 503 and why")
     .example("", "/health/ready"),
     Route::get("/health/leader", RouteLabel::Health, RouteParameters::NONE, |request| {
         plain(&request, operations::leading)
     })
+    .gives(SuccessAnswer::HEALTH)
     .does("200 where writes are taken, else 503 and why")
     .example("", "/health/leader"),
     Route::get("/status", RouteLabel::Operations, RouteParameters::NONE, |request| {
         plain(&request, |state| Ok(operations::status(state)))
     })
+    .gives(SuccessAnswer::STATUS)
     .does("what the node is, for people")
     .example("", "/status"),
     Route::get("/stats", RouteLabel::Operations, RouteParameters::STATS, |request| stats::stats(request).boxed())
+        .gives(SuccessAnswer::STATS)
         .does("numbers of entries, of all nodes that answer or of this one (?scope=node)")
         .example("", "/stats"),
     Route::get("/metrics", RouteLabel::Operations, RouteParameters::NONE, |request| {
         plain(&request, |state| Ok(operations::metrics(state)))
     })
+    .gives(SuccessAnswer::TEXT)
     .does("numbers for Prometheus")
     .example("", "/metrics"),
     Route::post("/promote", RouteLabel::Other, RouteParameters::PROMOTE, |request| nodes::promote(request).boxed())
+        .gives(SuccessAnswer::PROMOTION)
         .does("makes this replica the leader (memdb promote does it)")
         .example("-X POST ", "/promote"),
-    Route::get("/docs", RouteLabel::Other, RouteParameters::NONE, |request| {
-        plain(&request, |_| Ok(help::docs(ROUTES)))
+    Route::get("/openapi.json", RouteLabel::Other, RouteParameters::NONE, |request| {
+        plain(&request, |_| Ok(openapi::answer(ROUTES)))
     })
-    .does("this")
+    .gives(SuccessAnswer::OPENAPI)
+    .does("this interface in OpenAPI 3.1, for programs")
+    .example("", "/openapi.json"),
+    Route::get("/docs", RouteLabel::Other, RouteParameters::NONE, |request| {
+        std::future::ready(help::docs(&request, ROUTES)).boxed()
+    })
+    .gives(SuccessAnswer::PAGE)
+    .does("this, as a page for a browser or as text")
     .example("", "/docs"),
 ];
 
