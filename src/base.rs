@@ -8,6 +8,7 @@ pub mod hash;
 pub mod limits;
 pub mod metrics;
 pub mod position;
+pub mod reload;
 pub mod retry;
 pub mod secret;
 pub mod web_origin;

@@ -3,8 +3,9 @@
 //! [`run`] and [`run_local_replica`] are what the verbs of the command line run; [`SwitchingNode`] and
 //! [`FileFollowerNode`] are the same without signals, for tests, and [`LeaderNode`] and [`ReplicaNode`] one role alone.
 //!
-//! `process` has the signals, `resources` what outlives a role, `role_switch` the change from one to the next. Each
-//! role has a file that builds and closes it; `threads` are what they run on.
+//! `process` has the signals, `reload` what a running node takes over, `service_manager` what systemd is told,
+//! `resources` what outlives a role, `role_switch` the change from one to the next. Each role has a file that builds
+//! and closes it; `threads` are what they run on.
 
 mod error;
 mod file_follower_node;
@@ -18,11 +19,13 @@ mod machine;
 mod process;
 mod promote;
 mod recover_tail;
+mod reload;
 mod replica_node;
 mod resources;
 mod restore;
 mod role_switch;
 mod room_wait;
+mod service_manager;
 mod threads;
 
 pub use error::NodeError;
@@ -30,6 +33,7 @@ pub use file_follower_node::FileFollowerNode;
 pub use leader_node::LeaderNode;
 pub use machine::MachineClock;
 pub use process::{run, run_local_replica};
+pub use reload::SettingsSource;
 pub use replica_node::ReplicaNode;
 pub use restore::{RestoreReport, restore};
 pub use role_switch::SwitchingNode;

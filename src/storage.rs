@@ -3,6 +3,7 @@
 mod bounds;
 pub mod disk;
 pub mod file_header;
+pub mod file_stamp;
 pub mod inspect;
 pub mod manifest;
 pub mod recovery;

@@ -9,19 +9,53 @@ use tracing_appender::{
     rolling::{Builder, Rotation},
 };
 use tracing_subscriber::{
-    EnvFilter, Layer,
+    EnvFilter, Layer, Registry,
     fmt::{self, MakeWriter},
     layer::SubscriberExt,
     registry::LookupSpan,
+    reload,
     util::SubscriberInitExt,
 };
 
 /// Days of log files that are kept.
 const LOG_FILES_KEPT: usize = 7;
 
-/// Starts logging as the settings say, to a file too if there is a directory that is this node's, and says who begins;
-/// what is returned writes the rest when it is dropped.
-pub(super) fn start(settings: &NodeSettings, data_dir: Option<&Path>) -> Result<Option<WorkerGuard>, NodeError> {
+/// The filter of the log, which can be set while the log is written.
+#[derive(Clone)]
+pub(super) struct LogFilter(reload::Handle<EnvFilter, Registry>);
+
+impl LogFilter {
+    /// A filter, and the layer that applies it.
+    ///
+    /// # Errors
+    /// If these are no directives of a filter.
+    pub(super) fn new(directives: &str) -> Result<(Self, reload::Layer<EnvFilter, Registry>), String> {
+        let (layer, handle) = reload::Layer::new(filter(directives)?);
+        Ok((Self(handle), layer))
+    }
+
+    /// Filters by these directives from now on.
+    ///
+    /// # Errors
+    /// If they are none.
+    pub(super) fn set(&self, directives: &str) -> Result<(), String> {
+        self.0.reload(filter(directives)?).map_err(|error| error.to_string())
+    }
+}
+
+fn filter(directives: &str) -> Result<EnvFilter, String> {
+    EnvFilter::builder().parse(directives).map_err(|error| error.to_string())
+}
+
+/// The log of a node that runs.
+pub(super) struct NodeLog {
+    pub(super) filter: LogFilter,
+    /// Writes the rest of the log file when it is dropped.
+    _file: Option<WorkerGuard>,
+}
+
+/// Starts logging as the settings say, to a file too if there is a directory that is this node's, and says who begins.
+pub(super) fn start(settings: &NodeSettings, data_dir: Option<&Path>) -> Result<NodeLog, NodeError> {
     let unusable = |error: String| NodeError::DataDirectory {
         path: data_dir.unwrap_or(Path::new("")).to_owned(),
         error: std::io::Error::other(error),
@@ -39,7 +73,7 @@ pub(super) fn start(settings: &NodeSettings, data_dir: Option<&Path>) -> Result<
         Err(error) => (None, Some(error)),
     };
     let (file, guard) = file.map(tracing_appender::non_blocking).unzip();
-    let filter = || EnvFilter::builder().parse(&settings.log).map_err(|error| unusable(error.to_string()));
+    let (filter, filtered) = LogFilter::new(&settings.log).map_err(unusable)?;
     let format = settings.log_format;
     let is_colored = is_colored(std::io::stderr().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
     let to_terminal = match format {
@@ -52,20 +86,17 @@ pub(super) fn start(settings: &NodeSettings, data_dir: Option<&Path>) -> Result<
             .boxed(),
         LogFormat::Json => json(std::io::stderr),
     };
-    let to_terminal = to_terminal.with_filter(filter()?);
-    let filter_of_file = filter()?;
     let to_file = file.map(|file| match format {
         LogFormat::Text => fmt::layer().with_writer(file).with_ansi(false).boxed(),
         LogFormat::Json => json(file),
     });
-    let to_file = to_file.map(|layer| layer.with_filter(filter_of_file));
     // A second node in one process keeps the first one's logging.
-    let _ = tracing_subscriber::registry().with(to_terminal).with(to_file).try_init();
+    let _ = tracing_subscriber::registry().with(filtered).with(to_terminal).with(to_file).try_init();
     if let Some(error) = failed {
         tracing::warn!(%error, "no log file can be written in the data directory: this goes to the terminal alone");
     }
     log_start(settings);
-    Ok(guard)
+    Ok(NodeLog { filter, _file: guard })
 }
 
 /// A JSON object on each line.

@@ -1,44 +1,62 @@
 //! The process of a node: its runtime and its signals, around the roles that it runs.
 
 use super::{
-    FileFollowerNode, MachineClock, NodeError, logging,
+    FileFollowerNode, MachineClock, NodeError, SettingsSource, logging,
+    reload::{self, RunningSettings},
     resources::{NodeListener, NodeResources},
     role_switch::RunningRole,
+    service_manager,
 };
 #[cfg(feature = "failpoints")]
 use crate::base::failpoint;
-use crate::config::NodeSettings;
-use std::{io, sync::Arc};
+use crate::{base::reload::ReloadList, config::ResolvedSettings};
+use std::{
+    io::{self, IsTerminal},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::time::{Interval, interval};
 
-/// Runs a leader or a replica until SIGTERM, SIGINT or SIGHUP, or until its main thread dies. It may become the other
-/// meanwhile.
+/// Interval at which files are looked at that are read anew when they change.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Runs a leader or a replica until SIGTERM or SIGINT, until its terminal is closed, or until its main thread dies. It
+/// may become the other meanwhile. On SIGHUP it reads `source` and everything else anew that it can take over.
 ///
 /// # Errors
 /// The [`NodeError`] of a start that failed, or [`NodeError::Stop`] if the stop was not clean.
-pub fn run(settings: &NodeSettings) -> Result<(), NodeError> {
+pub fn run(resolved: ResolvedSettings, source: SettingsSource) -> Result<(), NodeError> {
+    let ResolvedSettings { settings, origins } = resolved;
     let NodeProcess { runtime, signals } = NodeProcess::begin()?;
-    let held = NodeResources::take(settings, Arc::new(MachineClock))?;
-    let _log_file = logging::start(settings, settings.data_dir())?;
-    let running = RunningRole::open(&held, settings)?;
+    let held = NodeResources::take(&settings, Arc::new(MachineClock))?;
+    let log = logging::start(&settings, settings.data_dir())?;
+    let reloads = held.listening.reloads.clone();
+    reloads.add(Arc::new(RunningSettings::new(source, origins, log.filter)));
+    let running = RunningRole::open(&held, &settings)?;
     tracing::info!(address = %running.address(), "serving");
+    service_manager::tell_ready();
     let signals = tokio::sync::Mutex::new(signals);
-    running.run(held, settings, &runtime, || async { signals.lock().await.next().await })
+    running.run(held, &settings, &runtime, || async { signals.lock().await.until_stopped(&reloads).await })
 }
 
-/// Runs a local replica until SIGTERM, SIGINT or SIGHUP.
+/// Runs a local replica until SIGTERM or SIGINT, or until its terminal is closed. On SIGHUP it reads `source` and
+/// everything else anew that it can take over.
 ///
 /// # Errors
 /// [`NodeError::Listen`] or [`NodeError::DataDirectory`] if it cannot be started, [`NodeError::Stop`] if its thread has
 /// died.
-pub fn run_local_replica(settings: &NodeSettings) -> Result<(), NodeError> {
+pub fn run_local_replica(resolved: ResolvedSettings, source: SettingsSource) -> Result<(), NodeError> {
+    let ResolvedSettings { settings, origins } = resolved;
     let mut process = NodeProcess::begin()?;
-    let listening = NodeListener::take(settings)?;
+    let listening = NodeListener::take(&settings)?;
     // The directory is the leader's: the log is written to the terminal alone.
-    let _log_file = logging::start(settings, None)?;
-    let following = FileFollowerNode::open(&listening, settings, Arc::new(MachineClock))?;
+    let log = logging::start(&settings, None)?;
+    listening.reloads.add(Arc::new(RunningSettings::new(source, origins, log.filter)));
+    let following = FileFollowerNode::open(&listening, &settings, Arc::new(MachineClock))?;
     tracing::info!(address = %following.address(), "serving");
+    service_manager::tell_ready();
     let ended = following.ended();
-    process.until_stopped(async move { ended.cancelled().await });
+    process.until_stopped(&listening.reloads, async move { ended.cancelled().await });
     following.stop()
 }
 
@@ -57,10 +75,10 @@ impl NodeProcess {
         Ok(Self { runtime, signals })
     }
 
-    fn until_stopped(&mut self, died: impl Future<Output = ()>) {
+    fn until_stopped(&mut self, reloads: &ReloadList, died: impl Future<Output = ()>) {
         let why = self.runtime.block_on(async {
             tokio::select! {
-                signal = self.signals.next() => signal,
+                signal = self.signals.until_stopped(reloads) => signal,
                 () = died => "its main thread has died",
             }
         });
@@ -87,8 +105,9 @@ fn survive_large_files() -> io::Result<()> {
 struct SignalStreams {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
-    /// The terminal is closed, or somebody hopes that settings are read anew: there is nothing to read anew yet.
     hang_up: tokio::signal::unix::Signal,
+    /// True if the process was started in a terminal.
+    had_terminal: bool,
 }
 
 impl SignalStreams {
@@ -98,14 +117,41 @@ impl SignalStreams {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            had_terminal: io::stderr().is_terminal(),
         })
     }
 
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.hang_up.recv() => "SIGHUP",
-        }
+    /// Waits for a signal that ends the process. Meanwhile it reads anew what has changed, or all on SIGHUP, and tells
+    /// the service manager that the process lives.
+    async fn until_stopped(&mut self, reloads: &ReloadList) -> &'static str {
+        let mut looks = interval(LOOK_INTERVAL);
+        let mut watchdog = service_manager::watchdog_interval().map(interval);
+        let why = loop {
+            tokio::select! {
+                _ = self.terminate.recv() => break "SIGTERM",
+                _ = self.interrupt.recv() => break "SIGINT",
+                _ = self.hang_up.recv() => {
+                    // The system sends it too when the terminal of the process is closed, and nobody is there any more.
+                    if self.had_terminal && !io::stderr().is_terminal() {
+                        break "its terminal was closed";
+                    }
+                    service_manager::tell_reloading();
+                    reload::reload_all(reloads);
+                    service_manager::tell_ready();
+                }
+                _ = looks.tick() => reload::log_reports(&reloads.reload_changed()),
+                () = next_tick(&mut watchdog) => service_manager::tell_alive(),
+            }
+        };
+        service_manager::tell_stopping();
+        why
+    }
+}
+
+/// Waits for the next tick; for ever where there is none.
+async fn next_tick(interval: &mut Option<Interval>) {
+    match interval {
+        Some(interval) => drop(interval.tick().await),
+        None => std::future::pending().await,
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     base::failpoint,
     base::limits,
     base::metrics::{NodeLimits, NodeMetrics, NodeRole},
+    base::reload::ReloadList,
     config::{LeadershipSettings, NodeSettings, OriginSettings},
     data::store::DedupLimits,
     engine::shard::{Shard, ShardRole},
@@ -35,13 +36,15 @@ pub(super) const STOP_GRACE: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(super) struct NodeListener {
     listener: Arc<TcpListener>,
+    /// The parts of the node that are read anew while it runs.
+    pub(super) reloads: ReloadList,
 }
 
 impl NodeListener {
     pub(super) fn take(settings: &NodeSettings) -> Result<Self, NodeError> {
         let address = SocketAddr::new(settings.bind, settings.port);
         let listener = TcpListener::bind(address).map_err(|error| NodeError::Listen { address, error })?;
-        Ok(Self { listener: Arc::new(listener) })
+        Ok(Self { listener: Arc::new(listener), reloads: ReloadList::default() })
     }
 
     /// For a server: the same port, so that the next one finds what waits there.

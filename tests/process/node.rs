@@ -9,7 +9,10 @@ use reqwest::blocking::{Client, Response};
 use rustix::process::Signal;
 use std::{fs, net::TcpListener, path::Path};
 use tempfile::TempDir;
-use testkit::process::{Node, Start};
+use testkit::{
+    process::{Node, Start},
+    wait::wait_until,
+};
 
 /// How a start ends that is refused: its exit code, and what it says.
 fn refused(data: &Path, port: u16, more: &[&str]) -> (i32, String) {
@@ -57,16 +60,27 @@ fn counts_outlive_clean_stops_and_kills() {
     }
 }
 
+/// A hang-up has the node read its settings anew; it goes on, and the log says what is new.
 #[test]
-fn a_hang_up_is_a_clean_stop() {
+fn a_hang_up_reads_the_settings_anew_line_by_line() {
     let data = TempDir::new().expect("a directory");
-    let leader = Start::leader(data.path()).run();
+    let file = data.path().join("memdb.toml");
+    fs::write(&file, "log = \"info\"\nmax-body-bytes = \"1MiB\"\n").expect("written");
+    let leader = Start::leader(&data.path().join("data")).with(&["--config", file.to_str().expect("UTF-8")]).run();
+    fs::write(&file, "log = \"debug\"\nmax-body-bytes = \"2MiB\"\n").expect("written");
+    leader.signal(Signal::HUP);
+    for line in [
+        "read anew: log is \"debug\", was \"info\"",
+        "read anew: max-body-bytes is \"2MiB\", was \"1MiB\"; it takes effect at the next start",
+    ] {
+        wait_until(line, || leader.said().contains(line));
+    }
+    fs::write(&file, "log = 17").expect("written");
+    leader.signal(Signal::HUP);
+    let kept = "cannot be read anew, and stays as it was";
+    wait_until(kept, || leader.said().contains(kept));
     assert_eq!(post(&leader, "hello", "leader").status(), 202);
-    leader.finish(Signal::HUP); // asserts exit code 0
-    let inspected =
-        assert_cmd::cargo::cargo_bin_cmd!("memdb").arg("inspect").arg(data.path()).output().expect("it runs");
-    let said = String::from_utf8(inspected.stdout).expect("UTF-8");
-    assert!(inspected.status.success() && said.contains("clean, at "), "{said}");
+    leader.finish(Signal::TERM);
 }
 
 #[test]

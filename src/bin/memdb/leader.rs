@@ -2,7 +2,7 @@
 
 use crate::{
     output::{CommandError, CommandResult},
-    settings::resolved,
+    settings::started,
 };
 use memdb::{
     config::{LeaderFlags, StartRole},
@@ -24,9 +24,10 @@ Then, in another terminal:
 Every flag has a variable (--max-body-bytes is MEMDB_MAX_BODY_BYTES) and a key in the TOML file \
 (max-body-bytes = \"2MiB\"); flags come first, then variables, then the file. `memdb config` shows the result. \
 Replicas announce themselves (`memdb replica --leader URL`); --replica is for those that cannot. \
-Ctrl-C, SIGTERM or SIGHUP stops it in order: answers what it took, syncs, writes a snapshot.
+Ctrl-C or SIGTERM stops it in order: it answers what it took, syncs, writes a snapshot. SIGHUP has it read its \
+settings anew: what can change takes effect, and the log says what needs a restart.
 
-Exits 0 after a stop by Ctrl-C, SIGTERM or SIGHUP, 1 if it cannot start or go on, 2 on wrong usage.";
+Exits 0 after a stop by Ctrl-C or SIGTERM, 1 if it cannot start or go on, 2 on wrong usage.";
 
 /// Run the leader: the node that takes text and counts it.
 #[derive(clap::Args)]
@@ -37,6 +38,6 @@ pub struct LeaderArguments {
 }
 
 pub fn run(arguments: &LeaderArguments) -> CommandResult {
-    let settings = resolved(StartRole::Leader, &arguments.flags.0)?.settings;
-    node::run(&settings).map_err(|error| CommandError::Failed(error.to_string()))
+    let (resolved, source) = started(StartRole::Leader, &arguments.flags.0)?;
+    node::run(resolved, source).map_err(|error| CommandError::Failed(error.to_string()))
 }

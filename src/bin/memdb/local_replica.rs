@@ -2,7 +2,7 @@
 
 use crate::{
     output::{CommandError, CommandResult},
-    settings::resolved,
+    settings::started,
 };
 use memdb::{
     config::{LocalReplicaFlags, StartRole},
@@ -21,7 +21,7 @@ It reads the data directory of a leader on the same machine and writes nothing t
 reads, without another copy on disk. It finds the leader by what the directory says; writes sent to it go there. \
 Every flag has a variable (--data-dir is MEMDB_DATA_DIR) and a key in the TOML file (data-dir = \"./data\").
 
-Exits 0 after a stop by Ctrl-C, SIGTERM or SIGHUP, 1 if it cannot start or go on, 2 on wrong usage.";
+Exits 0 after a stop by Ctrl-C or SIGTERM, 1 if it cannot start or go on, 2 on wrong usage.";
 
 /// Run a local replica: a node that reads a leader's files on the same machine and answers reads.
 #[derive(clap::Args)]
@@ -32,6 +32,6 @@ pub struct LocalReplicaArguments {
 }
 
 pub fn run(arguments: &LocalReplicaArguments) -> CommandResult {
-    let settings = resolved(StartRole::LocalReplica, &arguments.flags.0)?.settings;
-    run_local_replica(&settings).map_err(|error| CommandError::Failed(error.to_string()))
+    let (resolved, source) = started(StartRole::LocalReplica, &arguments.flags.0)?;
+    run_local_replica(resolved, source).map_err(|error| CommandError::Failed(error.to_string()))
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     output::{CommandError, CommandResult},
-    settings::resolved,
+    settings::started,
 };
 use memdb::{
     config::{ReplicaFlags, StartRole},
@@ -26,7 +26,7 @@ It announces itself to the leader, loads what is there, and follows. Writes sent
 --data-dir it keeps a copy of its own on disk, goes on from there after a restart, and can acknowledge replica+disk. \
 Every flag has a variable (--data-dir is MEMDB_DATA_DIR) and a key in the TOML file (data-dir = \"./replica\").
 
-Exits 0 after a stop by Ctrl-C, SIGTERM or SIGHUP, 1 if it cannot start or go on, 2 on wrong usage.";
+Exits 0 after a stop by Ctrl-C or SIGTERM, 1 if it cannot start or go on, 2 on wrong usage.";
 
 /// Run a replica: a node that follows a leader and answers reads.
 #[derive(clap::Args)]
@@ -37,6 +37,6 @@ pub struct ReplicaArguments {
 }
 
 pub fn run(arguments: &ReplicaArguments) -> CommandResult {
-    let settings = resolved(StartRole::Replica, &arguments.flags.0)?.settings;
-    node::run(&settings).map_err(|error| CommandError::Failed(error.to_string()))
+    let (resolved, source) = started(StartRole::Replica, &arguments.flags.0)?;
+    node::run(resolved, source).map_err(|error| CommandError::Failed(error.to_string()))
 }
