@@ -5,6 +5,7 @@
 //! setting it is. `config/settings.rs` reads each value of a role once, into a struct without a field of another role.
 //! Nothing here reads the process's surroundings by itself; they are handed in as [`ConfigInputs`].
 
+mod example;
 mod file;
 mod flags;
 mod machine;
@@ -13,6 +14,7 @@ mod settings;
 mod table;
 mod value;
 
+pub use example::example;
 pub use flags::{EveryFlag, LeaderFlags, LocalReplicaFlags, ReplicaFlags, SettingFlags};
 pub use machine::MachineLimits;
 pub use role::StartRole;

@@ -5,7 +5,7 @@ use crate::{
     settings::resolved,
 };
 use clap::ValueEnum;
-use memdb::config::{EveryFlag, SettingSource, StartRole};
+use memdb::config::{EveryFlag, SettingSource, StartRole, example};
 use serde_json::json;
 
 const EXAMPLES: &str = "\
@@ -14,6 +14,7 @@ EXAMPLES
   MEMDB_PORT=9090 memdb config --threads 2
   memdb config --config memdb.toml --json
   memdb config --role replica --leader http://127.0.0.1:8080
+  memdb config --example > memdb.toml
 
 Takes the flags of `memdb leader`, or of another role, and shows what that would start with. Flags come before the \
 environment (--max-body-bytes is MEMDB_MAX_BODY_BYTES), that before the file (max-body-bytes = \"2MiB\"), that before the \
@@ -31,6 +32,10 @@ pub struct ConfigArguments {
 
     #[command(flatten)]
     flags: EveryFlag,
+
+    /// Print a file of all settings of the role instead, each commented out, with its help and its default.
+    #[arg(long, conflicts_with = "json")]
+    example: bool,
 
     /// As JSON: an object of {"value", "source"} per setting.
     #[arg(long)]
@@ -55,6 +60,9 @@ impl From<ShownRole> for StartRole {
 }
 
 pub fn run(arguments: &ConfigArguments) -> CommandResult {
+    if arguments.example {
+        return say(example(arguments.role.into()).trim_end());
+    }
     let origins = resolved(arguments.role.into(), &arguments.flags.0)?.origins;
     if arguments.json {
         let entry = |source: &SettingSource, value: &str| json!({ "value": value, "source": source.to_string() });
