@@ -83,7 +83,12 @@ fn each_change_is_a_line_also_behind_a_restart_of_the_node() {
     leader.start_again();
     posted(&leader.url, "a");
     assert_eq!(watching.line(), "2  a", "what was shown is not shown again");
-    assert!(events.line().contains(r#""data":{"a":2}"#));
+    // The node that begins anew does not know what this stream has seen: it may send the value again in front.
+    let mut event = events.line();
+    if event.contains(r#""data":{"a":1}"#) {
+        event = events.line();
+    }
+    assert!(event.contains(r#""data":{"a":2}"#), "{event}");
 }
 
 #[test]

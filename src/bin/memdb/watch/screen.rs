@@ -107,7 +107,11 @@ impl WatchScreen {
             }
             ("counts", Value::Object(counts)) => {
                 for (word, count) in counts {
-                    lines.push(self.take_count(word, count.as_i64().unwrap_or_default()));
+                    let count = count.as_i64().unwrap_or_default();
+                    // A stream that goes on behind a break may begin with values that were shown before it.
+                    let is_shown = self.counts.get(word).is_some_and(|history| history.count == count);
+                    let line = self.take_count(word, count);
+                    lines.extend((!is_shown).then_some(line));
                 }
             }
             ("top", Value::Array(list)) => {
@@ -126,8 +130,9 @@ impl WatchScreen {
                 for entry in list {
                     let key = entry["key"].as_str().unwrap_or_default();
                     let text = entry_text(entry);
-                    lines.push(format!("{}  {text}", shown(key)));
-                    self.entries.insert(key.to_owned(), text);
+                    let line = format!("{}  {text}", shown(key));
+                    let before = self.entries.insert(key.to_owned(), text.clone());
+                    lines.extend((before != Some(text)).then_some(line));
                 }
             }
             _ => {} // of a later release
@@ -239,6 +244,16 @@ mod tests {
         ];
         assert_eq!(screen.lines(10), expected);
         assert_eq!(screen.lines(3)[1..], ["… and 2 more", "http://a:1, Ctrl-C to end"]);
+    }
+
+    #[test]
+    fn values_that_were_shown_before_a_break_are_no_lines_again() {
+        let mut screen = WatchScreen::new("http://a:1", &["a".into(), "b".into()], &["k".into()], true);
+        let entry = update("entries", json!([{"key": "k", "found": false}]));
+        assert_eq!(screen.take(&update("counts", json!({"a": 1, "b": 0}))), ["1  a", "0  b"]);
+        assert_eq!(screen.take(&entry).len(), 1);
+        assert_eq!(screen.take(&update("counts", json!({"a": 1, "b": 2}))), ["2  b"]);
+        assert_eq!(screen.take(&entry), [""; 0]);
     }
 
     #[test]
