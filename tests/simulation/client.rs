@@ -1,12 +1,14 @@
 //! Clients: what they ask, how they name it, and how they repeat it when they do not know what became of it.
 
 use crate::{
+    counters::CounterClients,
     entries::{Asked, EntryClients, EntryWish},
     texts::{self, Piece, Senders},
 };
 use memdb::{
     base::hash::{WordHasher, fingerprint},
     data::command::{IdempotencyKey, WriteBatch},
+    data::counters::COUNTERS,
     data::counts::{WriteOp, word_counts::WordCounts},
     engine::leader::{AckLevel, WriteError},
 };
@@ -125,6 +127,8 @@ pub struct Clients {
     senders: Senders,
     /// Who writes entries, if anybody does.
     pub of_entries: Option<EntryClients>,
+    /// Who increments counters, if anybody does.
+    pub of_counters: Option<CounterClients>,
     /// Whether some of what is sent has many words.
     pub wide: bool,
     level: usize,
@@ -138,7 +142,8 @@ impl Clients {
         let level = random.below(100);
         let senders = Senders::new(&mut random);
         let wide = random.percent(WIDE);
-        Self { random, wishes: Vec::new(), streams, senders, of_entries: None, wide, level, growing: &[] }
+        let (of_entries, of_counters, wishes) = (None, None, Vec::new());
+        Self { random, wishes, streams, senders, of_entries, of_counters, wide, level, growing: &[] }
     }
 
     /// Whether clients only add to a namespace.
@@ -170,6 +175,9 @@ impl Clients {
         let once = self.wishes[at].once.clone();
         let other = self.something_new();
         let Wish { namespace, verb, ref words, ref entries, in_bulk, level, .. } = self.wishes[other];
+        if namespace == COUNTERS {
+            return other; // what its counter has gained is to be known
+        }
         let entries = entries.clone();
         // Who is told that it counts must not be told of another.
         let namespace = if self.grows(namespace) { NAMESPACES[1] } else { namespace };
@@ -192,7 +200,21 @@ impl Clients {
         self.wish(Wish { entries: entries.into(), level, ..wish })
     }
 
+    /// Somebody increments a counter.
+    fn next_of_counters(&mut self) -> usize {
+        let number = self.wishes.len();
+        let clients = self.of_counters.as_mut().expect("some do");
+        let (verb, key) = clients.next();
+        let random = &mut clients.random;
+        let once = random.percent(60).then(|| IdempotencyKey::Key(format!("key-{number}").into()));
+        let level = *random.pick(&[None, Some(AckLevel::Leader), Some(AckLevel::Disk)]);
+        self.wish(Wish { level, ..Wish::new(COUNTERS, verb, vec![(key, 1)], once) })
+    }
+
     fn something_new(&mut self) -> usize {
+        if self.of_counters.as_mut().is_some_and(|clients| clients.random.percent(40)) {
+            return self.next_of_counters();
+        }
         if self.of_entries.as_mut().is_some_and(|clients| clients.random.percent(40)) {
             return self.next_of_entries();
         }

@@ -38,6 +38,7 @@ const SUITE: Suite<Bug> = Suite {
         "answers at level replica",
         "answers at level replica+disk",
         "answers that no replica has acknowledged",
+        "changes of counters accepted",
         "clean stops",
         "clocks put right",
         "clocks wrong by hours or years",
@@ -49,6 +50,7 @@ const SUITE: Suite<Bug> = Suite {
         "full syncs cut off",
         "kills of replicas",
         "kills of the leader",
+        "increments set aside",
         "large batches in bulk",
         "lines counted",
         "lines cut",
@@ -72,7 +74,10 @@ const SUITE: Suite<Bug> = Suite {
         "promotions refused",
         "promotions without a promise",
         "records of entries that expired",
+        "records of the workers of counters",
         "refusals because no replica keeps files",
+        "refusals beyond the rate of a counter",
+        "refusals by a full queue of counters",
         "refusals for want of a replica",
         "repeats answered as such",
         "replicas emptied",
@@ -106,6 +111,10 @@ const SUITE: Suite<Bug> = Suite {
         Plant::Core(Core::CountsLinesAgain),
         Plant::Core(Core::BelievesAnyWallClock),
         Plant::Core(Core::PromotesByTheWallClock),
+        Plant::Core(Core::LosesWhatTurnsStale),
+        Plant::Core(Core::WorksWithoutTaking),
+        Plant::Core(Core::ForgetsWhatWaits),
+        Plant::Core(Core::RemovesTheCounterAlone),
         Plant::Played(Bug::CountsBeforeApplied),
         Plant::Played(Bug::ClaimsItsOldPosition),
         Plant::Played(Bug::SkipsGaps),
@@ -121,8 +130,11 @@ const SUITE: Suite<Bug> = Suite {
 };
 
 /// Bugs that are seen in what clients are shown and told.
-const FOUND_ALONE: [Plant<Bug>; 2] =
-    [Plant::Core(Core::ForgetsTheWindowAtRestart), Plant::Core(Core::CountsLinesAgain)];
+const FOUND_ALONE: [Plant<Bug>; 3] = [
+    Plant::Core(Core::ForgetsTheWindowAtRestart),
+    Plant::Core(Core::CountsLinesAgain),
+    Plant::Core(Core::LosesWhatTurnsStale),
+];
 
 #[test]
 fn histories_hold() {

@@ -9,6 +9,7 @@ mod checker;
 mod client;
 mod client_histories;
 mod cluster;
+mod counters;
 mod disk;
 mod entries;
 mod entry_histories;

@@ -1,7 +1,9 @@
 //! What the database must do, said once more and as simply as can be: maps, no log, no sharing.
 
+mod counters;
 mod entries;
 
+pub use counters::{QueueWork, gained};
 pub use entries::{Changes, EntryKey, Held};
 
 use crate::{client::Wish, entries::EntryWish};
@@ -9,6 +11,7 @@ use memdb::{
     base::hash::WordHasher,
     base::position::Position,
     data::command::{IdempotencyKey, WriteBatch},
+    data::counters::{COUNTERS, CounterLimits, RateQuota},
     data::counts::WriteOp,
     data::store::DedupLimits,
     engine::leader::{WriteError, WriteReceipt},
@@ -56,9 +59,10 @@ pub struct State {
 /// What must become of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// With so many entries that the client asked for.
+    /// With so many entries that the client asked for; of an increment, with what is left of its key's rate.
     Counted {
         entries: u64,
+        quota: Option<RateQuota>,
     },
     Repeat(Done),
     Reused,
@@ -69,6 +73,10 @@ pub enum Verdict {
     Precondition,
     EntriesFull,
     BelowZero,
+    /// The main queue of counters is full.
+    QueueFull(Option<RateQuota>),
+    /// The key is beyond its rate, and EXCESS is full.
+    RateExceeded(Option<RateQuota>),
 }
 
 /// What a batch is taken into: the record, and the bounds.
@@ -78,6 +86,7 @@ pub struct Into<'a> {
     pub limits: &'a DedupLimits,
     /// Memory for entries, in bytes.
     pub entry_bytes: usize,
+    pub counters: &'a CounterLimits,
     pub hasher: WordHasher,
 }
 
@@ -90,7 +99,7 @@ impl State {
         so_far: &mut Changes,
         found_no_memory: bool,
     ) -> Verdict {
-        let Into { position, time_ms: now_ms, limits, entry_bytes, hasher } = *into;
+        let Into { position, time_ms: now_ms, limits, entry_bytes, counters, hasher } = *into;
         if let Some(once) = &batch.key
             && let Some(verdict) = self.settled((&batch.namespace, once), batch.fingerprint, now_ms, limits)
         {
@@ -102,8 +111,10 @@ impl State {
         };
         let entries = plan.requested;
         let before = self.counts.get(&*batch.namespace).cloned();
-        let mut exchanged = BTreeMap::new();
-        let counted = if plan.ends_a_claim {
+        let (mut exchanged, mut quota) = (BTreeMap::new(), None);
+        let counted = if *batch.namespace == *COUNTERS {
+            self.admit_counters(batch, (counters, now_ms), found_no_memory).map(|left| quota = left)
+        } else if plan.ends_a_claim {
             batch.counts.iter().for_each(|counted| *exchanged.entry(counted.word).or_default() += counted.amount);
             plan.given_back.iter().for_each(|(word, count)| *exchanged.entry(&**word).or_default() -= count);
             exchanged.retain(|_, amount: &mut i64| *amount != 0);
@@ -151,7 +162,7 @@ impl State {
             self.forgotten.remove(&scoped);
             Arc::make_mut(of).insert(scoped, done);
         }
-        Verdict::Counted { entries }
+        Verdict::Counted { entries, quota }
     }
 
     /// What the window says against counting it.
@@ -300,8 +311,8 @@ pub fn answer_to(wish: &Wish, verdict: &Verdict, position: Position) -> Result<W
     };
     let mut receipt = WriteReceipt { stream_last: stream, ..WriteReceipt::at(position) };
     match verdict {
-        Verdict::Counted { entries } => {
-            receipt.entries = *entries;
+        Verdict::Counted { entries, quota } => {
+            (receipt.entries, receipt.quota) = (*entries, *quota);
             (receipt.words, receipt.left_out) = (wish.words.len() as u64, wish.words.len() as u64 % 2);
             let mut words: Vec<&str> = wish.words.iter().map(|(word, _)| *word).collect();
             words.sort_unstable();
@@ -329,6 +340,8 @@ pub fn answer_to(wish: &Wish, verdict: &Verdict, position: Position) -> Result<W
         Verdict::NoMemory => return Err(WriteError::MemoryFull),
         Verdict::Precondition => return Err(WriteError::PreconditionFailed),
         Verdict::EntriesFull => return Err(WriteError::EntriesFull),
+        Verdict::QueueFull(quota) => return Err(WriteError::CounterQueueFull(*quota)),
+        Verdict::RateExceeded(quota) => return Err(WriteError::RateExceeded(*quota)),
         Verdict::BelowZero => return Err(WriteError::BelowZero { word: String::new() }),
     }
     Ok(receipt)

@@ -2,6 +2,7 @@
 //!
 //! `docs/simulation.md` says what it does, and how to replay what it has found.
 
+mod answers;
 mod faults;
 mod node;
 mod simulation;
@@ -21,6 +22,7 @@ const SUITE: Suite<Bug> = Suite {
     must_happen: &[
         "appends that failed",
         "clean stops",
+        "counters taken away",
         "cuts of the log",
         "entries evicted",
         "entries written",
@@ -48,6 +50,8 @@ const SUITE: Suite<Bug> = Suite {
         "gaps in streams",
         "histories exact",
         "histories refused",
+        "increments accepted",
+        "increments set aside",
         "large batches in bulk",
         "lines counted",
         "lines of another text",
@@ -57,7 +61,10 @@ const SUITE: Suite<Bug> = Suite {
         "poisoned logs",
         "records during a slow sync",
         "records of entries that expired",
+        "records of the workers of counters",
         "refusals after damage",
+        "refusals beyond the rate of a counter",
+        "refusals by a full queue of counters",
         "refusals by a full window",
         "refusals for want of memory",
         "refusals for want of room for entries",
@@ -111,6 +118,13 @@ const SUITE: Suite<Bug> = Suite {
         Plant::Core(Core::ExpiryMakesAVersion),
         Plant::Core(Core::ExpiryEndsAClaim),
         Plant::Core(Core::KeepsIdleMarks),
+        Plant::Core(Core::LosesWhatTurnsStale),
+        Plant::Core(Core::WorksWithoutTaking),
+        Plant::Core(Core::AdmitsOneTooMany),
+        Plant::Core(Core::CountsExcessBesideItsWindow),
+        Plant::Core(Core::ForgetsWhatWaits),
+        Plant::Core(Core::KeepsStepsOfAFailedAppend),
+        Plant::Core(Core::RemovesTheCounterAlone),
         Plant::Played(Bug::SyncDoesNothing),
         Plant::Played(Bug::DirectorySyncDoesNothing),
         Plant::Played(Bug::RenameInTwoSteps),

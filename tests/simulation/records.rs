@@ -5,12 +5,13 @@
 
 use crate::{
     entries::EntryWish,
-    model::{Changes, Into, State, Verdict},
+    model::{Changes, Into, QueueWork, State, Verdict},
 };
 use memdb::{
     base::hash::WordHasher,
     base::position::Position,
     data::command::WriteBatch,
+    data::counters::{CounterLimits, QueueTotals},
     data::counts::WriteOp,
     data::entries::CollectionKind,
     data::record::{EntryChange, EntryEffect, RemovalCause},
@@ -46,6 +47,8 @@ pub struct Record {
     pub expired: usize,
     /// Whether entries go for want of room.
     pub evicts: bool,
+    /// Whether it is one of the workers of counters.
+    pub is_work: bool,
     writes: Writes,
     changes: Changes,
 }
@@ -71,6 +74,8 @@ pub struct Records {
     pub records: Vec<Record>,
     /// What was not even looked at, and why.
     pub refused: Vec<(usize, WriteError)>,
+    /// How many increments the workers have added.
+    pub worked: u64,
 }
 
 /// What is known when batches are taken.
@@ -82,6 +87,7 @@ pub struct Before<'a> {
     pub limits: &'a DedupLimits,
     /// Memory for entries, in bytes.
     pub entry_bytes: usize,
+    pub counters: &'a CounterLimits,
     /// With which records are read.
     pub hash_seed: u64,
     /// Why nothing is taken.
@@ -117,8 +123,8 @@ impl Writes {
         let (counts, dropped) = self.namespaces.entry(name.to_owned()).or_default();
         match batch.op {
             WriteOp::Add | WriteOp::AddGiven | WriteOp::Exchange => *counts |= !batch.counts.is_empty(),
-            WriteOp::Increment | WriteOp::RemoveCounter => unreachable!("no history has counters"),
-            WriteOp::RemoveWords => *counts |= takes_away,
+            WriteOp::Increment => *counts = true,
+            WriteOp::RemoveWords | WriteOp::RemoveCounter => *counts |= takes_away,
             WriteOp::DropNamespace => (*counts, *dropped) = (false, first.counts.contains_key(name)),
         }
     }
@@ -175,6 +181,14 @@ impl Deeds<'_> {
         })
     }
 
+    /// The lengths that the queues are said to have.
+    fn lengths(&self) -> Option<&QueueTotals> {
+        self.actions.iter().rev().find_map(|action| match action {
+            WriterAction::QueuesChanged(totals) => Some(totals),
+            _ => None,
+        })
+    }
+
     fn nothing_more(&self) -> Result<(), String> {
         match self.actions[self.at..].iter().find(|action| matches!(action, WriterAction::Published(..))) {
             Some(_) => Err("a record was written that nobody may have".into()),
@@ -213,12 +227,14 @@ impl Records {
                 continue;
             }
             let is_there = |word: &str| record.state.count_of(&batch.namespace, word) != 0;
-            let takes_away =
-                batch.op == WriteOp::RemoveWords && batch.counts.iter().any(|counted| is_there(counted.word));
+            let takes_away = match batch.op {
+                WriteOp::RemoveWords => batch.counts.iter().any(|counted| is_there(counted.word)),
+                _ => record.state.has_counter(batch),
+            };
             let no_memory = deeds.found_no_memory(*id);
-            let Before { time_ms, limits, entry_bytes, hash_seed, .. } = *before;
+            let Before { time_ms, limits, entry_bytes, counters, hash_seed, .. } = *before;
             let hasher = WordHasher::new(hash_seed);
-            let into = Into { position: record.position, time_ms, limits, entry_bytes, hasher };
+            let into = Into { position: record.position, time_ms, limits, entry_bytes, counters, hasher };
             let Record { state, changes, .. } = &mut record;
             let verdict = state.admit((batch, entries), &into, changes, no_memory);
             let counts = matches!(verdict, Verdict::Counted { .. });
@@ -241,11 +257,12 @@ impl Records {
         Ok(taken)
     }
 
-    /// What must have become of a tick: a record takes out what is due, and nothing that is not.
+    /// What must have become of a tick in which workers may add `credit` increments: a record takes out what is due,
+    /// and nothing that is not; another is what the workers have to do.
     ///
     /// # Errors
     /// If it has written what it must not.
-    pub fn of_tick(before: &Before<'_>, actions: &[WriterAction<usize>]) -> Result<Self, String> {
+    pub fn of_tick(before: &Before<'_>, credit: u64, actions: &[WriterAction<usize>]) -> Result<Self, String> {
         let mut deeds = Deeds { actions, at: 0, poisoned: false };
         let mut taken = Self::default();
         if before.refusal.is_none() && before.state.has_due_entries(before.time_ms, before.entry_bytes) {
@@ -254,8 +271,30 @@ impl Records {
             record.expired = record.state.expire(before.time_ms, budget);
             taken.end(record, &mut before.state.clone(), before, &mut deeds, None)?;
         }
+        if before.refusal.is_none() && taken.records.iter().all(|record| record.became == Became::Written) {
+            taken.work(before, credit, &mut deeds)?;
+        }
         deeds.nothing_more()?;
         Ok(taken)
+    }
+
+    /// The workers make a record of what they have to do.
+    fn work(&mut self, before: &Before<'_>, credit: u64, deeds: &mut Deeds<'_>) -> Result<(), String> {
+        let work = QueueWork { limits: before.counters, now_ms: before.time_ms, credit };
+        let Before { state, position: Position { epoch, sequence }, .. } = *before;
+        let mut last = self.records.last().map_or(state, |record| &record.state).clone();
+        if last.has_work(&work) {
+            let mut record = Record::begin(Position::new(epoch, sequence + self.records.len() as u64), &last);
+            (_, self.worked) = record.state.work(&work);
+            record.is_work = true;
+            self.end(record, &mut last, before, deeds, None)?;
+        }
+        let is_written = self.records.iter().all(|record| record.became == Became::Written);
+        let state = self.records.last().map_or(state, |record| &record.state);
+        match deeds.lengths() {
+            Some(told) if is_written && !state.has_lengths(told) => Err(format!("the queues are said to be {told:?}")),
+            _ => Ok(()),
+        }
     }
 
     /// Looks whether what failed had a reason, and whether a large batch was written.
@@ -329,9 +368,9 @@ impl Records {
 impl Record {
     fn begin(position: Position, state: &State) -> Self {
         let (state, verdicts) = (state.clone(), Vec::new());
-        let (became, is_block, expired, evicts) = (Became::Nothing, false, 0, false);
+        let (became, is_block, expired, evicts, is_work) = (Became::Nothing, false, 0, false, false);
         let (writes, changes) = (Writes::default(), Changes::default());
-        Self { position, state, verdicts, became, is_block, expired, evicts, writes, changes }
+        Self { position, state, verdicts, became, is_block, expired, evicts, is_work, writes, changes }
     }
 
     fn anything(&self) -> bool {

@@ -1,18 +1,21 @@
 //! What the clients of a cluster have seen, held to the rules of `testkit::checker`: it asks neither the model nor the
 //! truth, and knows only what clients know, and which epochs are left at the end.
 //!
-//! The rules want growing counts: in some namespaces clients only add (`Clients::grows`). A wish is one write, however
-//! often it is sent, unless the window may have forgotten it meanwhile: then it may count again, and each attempt is a
-//! write.
+//! The rules want growing counts: in some namespaces clients only add (`Clients::grows`), and some counters are never
+//! taken away: of these, what waits is counted with the value. A wish is one write, however often it is sent, unless
+//! the window may have forgotten it meanwhile: then it may count again, and each attempt is a write.
 
 use super::{network::Place, simulation::Cluster};
 use crate::{
     client::{Clients, GROWING_WORDS, NAMESPACES, WORDS, Wish},
+    counters::KEPT_KEYS,
+    model::gained,
     texts::lines_of,
 };
 use memdb::{
     base::position::{EpochTable, Position, PositionStatus},
     data::command::IdempotencyKey,
+    data::counters::COUNTERS,
     data::counts::WriteOp,
     data::store::StoreReader,
     engine::leader::{AckLevel, WriteError, WriteReceipt},
@@ -67,6 +70,14 @@ pub struct ClientHistory {
     pub epoch: u64,
 }
 
+/// The place of counters among the namespaces of values that were read.
+const COUNTERS_AT: usize = NAMESPACES.len();
+
+/// An increment of a counter that nobody takes away.
+fn is_kept_counter(asked: &Wish) -> bool {
+    asked.verb == WriteOp::Increment && KEPT_KEYS.contains(&asked.words[0].0)
+}
+
 fn name(namespace: &str, word: &str) -> String {
     format!("{namespace}/{word}")
 }
@@ -88,7 +99,8 @@ impl ClientHistory {
     }
 
     pub fn sent(&mut self, attempt: usize, (wish, asked): (usize, &Wish), clients: &Clients, now: Time, age: Time) {
-        if !clients.grows(asked.namespace) || asked.verb != WriteOp::Add || !asked.entries.is_empty() {
+        let grows = clients.grows(asked.namespace) && asked.verb == WriteOp::Add && asked.entries.is_empty();
+        if !grows && !is_kept_counter(asked) {
             return;
         }
         let known = self.of_wish.entry(wish).or_default();
@@ -182,6 +194,11 @@ impl ClientHistory {
             values.extend(words.map(|word| (at, word, guard.count(namespace, word_of(word)))));
         }
         let position = guard.position();
+        drop(guard);
+        if clients.of_counters.is_some() {
+            let counters = KEPT_KEYS.iter().enumerate();
+            values.extend(counters.map(|(at, key)| (COUNTERS_AT, at, gained(reader, key))));
+        }
         self.reads.push(Read { who: who as u32, began: now, position, asked, leads, values });
     }
 
@@ -236,8 +253,11 @@ impl ClientHistory {
             let (who, began, position, asked) = (*who, *began, *position, *asked);
             // What only one leader shows that was given up later need not have all.
             let leads = *leads && stands(position);
-            let names: Vec<_> =
-                values.iter().map(|(at, word, value)| (name(NAMESPACES[*at], word_of(*word)), *value)).collect();
+            let names = values.iter().map(|(at, word, value)| match *at {
+                COUNTERS_AT => (name(COUNTERS, KEPT_KEYS[*word]), *value),
+                at => (name(NAMESPACES[at], word_of(*word)), *value),
+            });
+            let names: Vec<_> = names.collect();
             let values: Vec<(&str, i64)> = names.iter().map(|(word, value)| (word.as_str(), *value)).collect();
             history.read(&Seen { who, began, ended: began, position, asked, leads, values: &values });
         }
@@ -260,6 +280,10 @@ impl Cluster {
             for namespace in NAMESPACES.into_iter().filter(|namespace| self.clients.grows(namespace)) {
                 let Some(mut scan) = reader.scan(namespace) else { continue };
                 while scan.step(|word, count| _ = counts.insert(name(namespace, word), count)) {}
+            }
+            if self.clients.of_counters.is_some() {
+                counts.extend(KEPT_KEYS.map(|key| (name(COUNTERS, key), gained(&reader, key))));
+                counts.retain(|_, count| *count != 0);
             }
             history.ends(&format!("node {at}"), reader.read().position(), counts);
         }

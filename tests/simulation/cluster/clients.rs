@@ -8,6 +8,7 @@ use super::{
 use crate::model::is_as_expected;
 use memdb::{
     base::position::{Position, PositionStatus},
+    data::counters::COUNTERS,
     engine::leader::{AckLevel, WriteError, WriteReceipt, WriteSubmission},
 };
 use std::collections::BTreeMap;
@@ -96,7 +97,11 @@ impl Cluster {
             _ => return wrong(&format!("it should have been {expected:?}")),
         }
         let of_lines = self.clients.wishes[attempt.wish].hash.is_some();
+        let of_counters = self.clients.wishes[attempt.wish].namespace == COUNTERS;
         match answer {
+            Ok(_) if of_counters => self.tally("changes of counters accepted"),
+            Err(WriteError::CounterQueueFull(_)) => self.tally("refusals by a full queue of counters"),
+            Err(WriteError::RateExceeded(_)) => self.tally("refusals beyond the rate of a counter"),
             Ok(_) if of_lines => self.tally("lines counted"),
             Err(WriteError::StreamGap { .. }) if of_lines => self.tally("lines that stand elsewhere"),
             Err(WriteError::KeyReused) if of_lines => self.tally("lines of another text"),

@@ -16,6 +16,7 @@ use memdb::{
     base::clock::LoggedClock,
     base::hash::WordHasher,
     base::position::{Epoch, EpochTable, Position, Sequence},
+    data::counters::WorkerPace,
     data::store::StoreReader,
     engine::leader::{AckLevel, StepDownGate, WriteError, WriteSubmission, Writer, WriterAction, close},
     replication::{ClusterMembers, HistorySource, LeaderState, NodeId, ReplicationBacklog},
@@ -50,6 +51,8 @@ pub struct Leading {
     pub served: [Option<Served>; PLACES],
     /// Another leads, or is about to: it writes no more, and becomes a replica.
     pub stands_down: bool,
+    /// How many increments the workers of counters may add.
+    pace: WorkerPace,
 }
 
 impl Leading {
@@ -153,6 +156,7 @@ impl Cluster {
             wants_durable: false,
             served,
             stands_down: false,
+            pace: WorkerPace::new(&self.settings.writer.counters, now),
         }));
         Ok(())
     }
@@ -234,9 +238,11 @@ impl Cluster {
 
     /// What is known before a Writer makes records.
     fn before(&self, position: Position, time_ms: u64, refusal: Option<WriteError>) -> Before<'_> {
-        let (limits, entry_bytes) = (&self.settings.window, self.settings.writer.admission.entry_bytes);
+        let (limits, counters) = (&self.settings.window, &self.settings.writer.counters);
+        let entry_bytes = self.settings.writer.admission.entry_bytes;
         let hash_seed = self.database.expect("somebody leads").hash_seed;
-        Before { state: self.truth.state(position.epoch), position, time_ms, limits, entry_bytes, hash_seed, refusal }
+        let state = self.truth.state(position.epoch);
+        Before { state, position, time_ms, limits, entry_bytes, counters, hash_seed, refusal }
     }
 
     /// Keys that were remembered are no older than they may be.
@@ -259,13 +265,16 @@ impl Cluster {
         }
         for record in taken.records {
             let (told, counts) = (record.told(), record.counted().map(|id| self.attempts[&id].wish).collect());
-            let Record { position, state, verdicts, became, expired, evicts, .. } = record;
+            let Record { position, state, verdicts, became, expired, evicts, is_work, .. } = record;
             let entry = Entry { position, state, counts, when: self.truth.moment(position.epoch, self.now_ms) };
             match became {
                 Became::Written => {
                     self.tally("records");
                     if expired > 0 {
                         self.tally("records of entries that expired");
+                    }
+                    if is_work {
+                        self.tally("records of the workers of counters");
                     }
                     if evicts {
                         self.tally("entries evicted");
@@ -293,7 +302,8 @@ impl Cluster {
             match action {
                 WriterAction::Answer(id, answer) => self.answered(at, id, &answer)?,
                 WriterAction::Published(position, record) => leader.feed.push(position.sequence, record),
-                WriterAction::Clamped(_) | WriterAction::Sidelined(_) | WriterAction::QueuesChanged(_) => {}
+                WriterAction::Sidelined(_) => self.tally("increments set aside"),
+                WriterAction::Clamped(_) | WriterAction::QueuesChanged(_) => {}
                 WriterAction::WantDurable(wanted) => leader.wants_durable = wanted,
                 WriterAction::Sync(sync) => {
                     if leader.sync.replace((sync, None)).is_some() {
@@ -380,9 +390,11 @@ impl Cluster {
             pauses.then_some(WriteError::DiskFull)
         };
         let (mut actions, time_ms) = (Vec::new(), logged.expect("it leads").read(now).as_ms());
+        let credit = leader.pace.available(now);
         leader.writer.tick(now, &mut actions);
-        let taken = Records::of_tick(&self.before(position, time_ms, refusal), &actions)?;
+        let taken = Records::of_tick(&self.before(position, time_ms, refusal), credit, &actions)?;
         let leader = self.nodes[at].leading_mut().expect("it has just ticked");
+        leader.pace.spend(taken.worked, now);
         leader.wanted.extend(actions);
         self.note_events();
         let machine = self.nodes[at].machine.lock();

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     checker::shows,
     client::{Clients, NAMESPACES, STEPS_WHERE_WIDE},
+    counters::{CounterClients, WITH_COUNTERS},
     entries::{EntryClients, WITH_ENTRIES},
     history::History,
     run::{Tallies, Task, schedule::Faults},
@@ -161,6 +162,12 @@ impl Cluster {
                 settings.writer.admission.entry_bytes = of_entries.between(600, 3_000);
             }
             clients.of_entries = Some(EntryClients::new(of_entries));
+        }
+        let mut of_counters = Random::new(seed ^ 0x0c0c_27e6);
+        if of_counters.percent(WITH_COUNTERS) {
+            let mut of_counters = CounterClients { random: of_counters };
+            settings.writer.counters = of_counters.limits();
+            clients.of_counters = Some(of_counters);
         }
         clients.growing = if seed % 2 == 0 { &NAMESPACES[..1] } else { &NAMESPACES[2..] };
         Self {

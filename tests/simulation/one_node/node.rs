@@ -2,11 +2,11 @@
 //!
 //! What a thread does in a node, a step does here; between any two steps anything else may happen.
 
-use super::simulation::Simulation;
+use super::{answers::name_of, simulation::Simulation};
 use crate::{
     client::Wish,
     disk::SimDisk,
-    model::{Verdict, answer_to, is_as_expected},
+    model::{QueueWork, Verdict, answer_to, is_as_expected},
     plant::Bug,
     records::{Became, Before, Record, Records, Sent},
 };
@@ -15,6 +15,7 @@ use memdb::{
     base::hash::{WordHasher, fingerprint},
     base::position::{Position, Sequence},
     data::command::WriteBatch,
+    data::counters::WorkerPace,
     data::counts::word_counts::WordCounts,
     data::store::{NamespaceScan, StoreReader},
     engine::leader::{AckLevel, WriteError, WriteReceipt, WriteSubmission, Writer, WriterAction, close},
@@ -45,6 +46,8 @@ pub struct Node {
     full_until: Monotonic,
     /// What records are stamped with.
     logged: LoggedClock,
+    /// How many increments the workers may add.
+    pace: WorkerPace,
     /// A walk that goes on over several looks: namespace, and the sequence at which it began.
     pub walk: Option<(&'static str, Sequence, NamespaceScan)>,
 }
@@ -142,6 +145,7 @@ impl Simulation {
             snapshot: None,
             full_until: Monotonic::default(),
             logged,
+            pace: WorkerPace::new(&self.settings.writer.counters, now),
             walk: None,
         });
         Ok(())
@@ -251,9 +255,10 @@ impl Simulation {
 
     /// What is known before the Writer makes records.
     fn before(&self, position: Position, time_ms: u64, refusal: Option<WriteError>) -> Before<'_> {
-        let (limits, entry_bytes) = (&self.settings.window, self.settings.writer.admission.entry_bytes);
+        let (limits, counters) = (&self.settings.window, &self.settings.writer.counters);
+        let entry_bytes = self.settings.writer.admission.entry_bytes;
         let hash_seed = self.database.expect("it has started").hash_seed;
-        Before { state: self.truth.state(), position, time_ms, limits, entry_bytes, hash_seed, refusal }
+        Before { state: self.truth.state(), position, time_ms, limits, entry_bytes, counters, hash_seed, refusal }
     }
 
     /// Why the Writer takes nothing just now.
@@ -278,12 +283,15 @@ impl Simulation {
         }
         for record in taken.records {
             let (told, counts) = (record.told(), record.counted().map(|id| self.attempts[&id].wish).collect());
-            let Record { position, state, verdicts, became, expired, evicts, .. } = record;
+            let Record { position, state, verdicts, became, expired, evicts, is_work, .. } = record;
             let entry = self.truth.entry(position, state, counts, states_synced, self.now_ms);
             match became {
                 Became::Written => {
                     self.tally("records");
                     self.tally_entries(expired, evicts);
+                    if is_work {
+                        self.tally("records of the workers of counters");
+                    }
                     if syncs_slowly {
                         self.tally("records during a slow sync");
                     }
@@ -354,27 +362,7 @@ impl Simulation {
         for (id, verdict) in verdicts {
             let attempt = self.attempts.get_mut(id).expect("it is under way");
             let expected = answer(&self.clients.wishes[attempt.wish], verdict);
-            let of_lines = self.clients.wishes[attempt.wish].hash.is_some();
-            let of_entries = !self.clients.wishes[attempt.wish].entries.is_empty();
-            let what = match &expected {
-                Ok(receipt) if receipt.replayed => "repeats answered as such",
-                Ok(_) if of_lines => "lines counted",
-                Ok(_) if of_entries => "entries written",
-                Ok(_) => "writes counted",
-                Err(WriteError::KeyReused) if of_lines => "lines of another text",
-                Err(WriteError::KeyReused) => "names used again",
-                Err(WriteError::StreamGap { .. }) if of_lines => "lines that stand elsewhere",
-                Err(WriteError::StreamGap { .. }) => "gaps in streams",
-                Err(WriteError::WindowFull | WriteError::StreamWindowFull) => "refusals by a full window",
-                Err(WriteError::Overflow { .. }) => "refusals of an overflow",
-                Err(WriteError::BeyondBound { .. }) => "refusals of an amount beyond the bound",
-                Err(WriteError::MemoryFull) => "refusals for want of memory",
-                Err(WriteError::PreconditionFailed) => "refusals of a condition",
-                Err(WriteError::EntriesFull) => "refusals for want of room for entries",
-                Err(WriteError::BelowZero { .. }) => "refusals to go below zero",
-                Err(WriteError::OutcomeUnknown) => "unknown outcomes",
-                Err(_) => "refusals after a failure",
-            };
+            let what = name_of(&expected, &self.clients.wishes[attempt.wish]);
             attempt.expected = Some(expected);
             self.tally(what);
         }
@@ -422,7 +410,8 @@ impl Simulation {
                         Err(error) => node.writer.snapshot_ended(&Err(error), 1),
                     }
                 }
-                WriterAction::Clamped(_) | WriterAction::Sidelined(_) | WriterAction::QueuesChanged(_) => {}
+                WriterAction::Sidelined(_) => self.tally("increments set aside"),
+                WriterAction::Clamped(_) | WriterAction::QueuesChanged(_) => {}
                 WriterAction::WantDurable(_) => return Err("a replica was asked for, and there is none".into()),
                 WriterAction::CheckFiles(check) => {
                     let mut more = Vec::new();
@@ -531,17 +520,20 @@ impl Simulation {
         let now = self.monotonic();
         let Some(node) = &mut self.node else { return Ok(()) };
         let (position, time_ms) = (node.next_position(), node.logged.read(now).as_ms());
-        let wakes = node.writer.next_tick();
+        let (wakes, credit) = (node.writer.next_tick(), node.pace.available(now));
         let (met, mut actions) = (self.machine.lock().met, Vec::new());
         let pause = node.writer.pauses_expiry(now).then_some(WriteError::DiskFull);
         let before = self.before(position, time_ms, self.refusal().or(pause));
-        let is_due = before.refusal.is_none() && before.state.has_due_entries(time_ms, before.entry_bytes);
+        let work = QueueWork { limits: before.counters, now_ms: time_ms, credit };
+        let is_due = before.refusal.is_none()
+            && (before.state.has_due_entries(time_ms, before.entry_bytes) || before.state.has_work(&work));
         if is_due && wakes.is_none_or(|at| at > now) {
-            return Err(format!("entries are due, and the Writer sleeps until {wakes:?}"));
+            return Err(format!("something is due, and the Writer sleeps until {wakes:?}"));
         }
         let refusal = before.refusal;
         self.node.as_mut().expect("it runs").writer.tick(now, &mut actions);
-        let taken = Records::of_tick(&self.before(position, time_ms, refusal), &actions)?;
+        let taken = Records::of_tick(&self.before(position, time_ms, refusal), credit, &actions)?;
+        self.node.as_mut().expect("it runs").pace.spend(taken.worked, now);
         self.note_events();
         let machine = self.machine.lock();
         let (crashed, met_a_fault) = (machine.crashed(), machine.met > met);

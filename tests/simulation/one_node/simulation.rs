@@ -4,15 +4,17 @@ use super::{faults::Copied, node::Node};
 use crate::{
     checker::{Truth, shows},
     client::{Clients, NAMESPACES, STEPS_WHERE_WIDE},
+    counters::{CounterClients, KEPT_KEYS, WITH_COUNTERS},
     disk::{Machine, Survives},
     entries::{EntryClients, WITH_ENTRIES},
     history::History,
+    model::gained,
     plant::Bug,
     run::{Tallies, Task, schedule::Faults},
 };
 use memdb::{
     base::clock::{Monotonic, WallClock},
-    data::counters::CounterLimits,
+    data::counters::{COUNTERS, COUNTERS_STORED, CounterLimits, QUEUES_STORED},
     data::store::DedupLimits,
     engine::leader::{AckLevel, AdmissionLimits, WriterSettings},
     storage::snapshot::SnapshotSettings,
@@ -162,6 +164,12 @@ impl Simulation {
             settings.writer.admission.entry_bytes =
                 if has_little { of_entries.between(600, 3_000) } else { usize::MAX };
             clients.of_entries = Some(EntryClients::new(of_entries));
+        }
+        let mut of_counters = Random::new(seed ^ 0x0c0c_27e5);
+        if of_counters.percent(WITH_COUNTERS) {
+            let mut of_counters = CounterClients { random: of_counters };
+            settings.writer.counters = of_counters.limits();
+            clients.of_counters = Some(of_counters);
         }
         if clients.wide {
             settings.steps = settings.steps.min(STEPS_WHERE_WIDE);
@@ -391,6 +399,37 @@ impl Simulation {
             return Err("it did not start at the end, without any fault".into());
         }
         self.truth.once_each(|wish| self.clients.wishes[wish].names())?;
+        self.work_off()?;
         Ok(End::Exact)
+    }
+
+    /// The workers come to an end, and then every counter has what was counted.
+    fn work_off(&mut self) -> Result<(), String> {
+        for round in 0.. {
+            if !self.truth.state().counts.contains_key(QUEUES_STORED) {
+                break;
+            }
+            if round > 20_000 {
+                return Err("increments wait for ever".into());
+            }
+            self.now_ms += 250;
+            self.tick()?;
+            self.go_on_with_sync()?;
+            self.go_on_with_snapshot()?;
+            self.note_events();
+        }
+        let reader = &self.node.as_ref().expect("it runs").reader;
+        for key in KEPT_KEYS {
+            let counts = |wish: &usize| {
+                let wish = &self.clients.wishes[*wish];
+                wish.namespace == COUNTERS && wish.words == [(key, 1)]
+            };
+            let counted = self.truth.counted().filter(counts).count() as i64;
+            let value = reader.read().count(COUNTERS_STORED, key);
+            if value != counted || gained(reader, key) != counted {
+                return Err(format!("the counter {key:?} is {value} behind {counted} increments"));
+            }
+        }
+        Ok(())
     }
 }
