@@ -106,6 +106,7 @@ fn write(writer: &mut Writer<()>, counts: WordCounts) -> bytes::Bytes {
         entries: Vec::new(),
         namespace,
         op: WriteOp::Add,
+        is_post: false,
         counts,
         words: 0,
         left_out: 0,

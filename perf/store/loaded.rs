@@ -124,6 +124,7 @@ pub fn batch(numbers: impl Iterator<Item = u64>) -> WriteBatch {
         entries: Vec::new(),
         namespace,
         op: WriteOp::Add,
+        is_post: false,
         counts: tally,
         words,
         left_out: 0,

@@ -236,7 +236,7 @@ pub struct ApiError {
     pub(super) read_at: Option<Box<(PositionToken, Option<u64>)>>,
     /// The database that the leader leads, where that is the trouble.
     pub(super) leads: Option<Box<str>>,
-    /// The rate of a counter's key that refuses an increment.
+    /// The rate that refuses an increment or a post.
     pub(super) quota: Option<Box<RateQuota>>,
     /// More members of the object.
     pub(super) members: Option<Box<serde_json::Value>>,
@@ -331,6 +331,7 @@ impl ApiError {
             WriteError::CounterQueueFull(_)
             | WriteError::TooManyWindows
             | WriteError::RateExceeded(_)
+            | WriteError::PostRateExceeded(_)
             | WriteError::HoldsCounters
             | WriteError::HoldsWords => Self::of_counters(error),
             WriteError::PreconditionFailed => {
@@ -366,6 +367,7 @@ impl ApiError {
         let expected = if let WriteError::StreamGap { expected } = error { Some(*expected) } else { None };
         let quota = match error {
             WriteError::CounterQueueFull(quota) | WriteError::RateExceeded(quota) => quota.map(Box::new),
+            WriteError::PostRateExceeded(quota) => Some(Box::new(*quota)),
             _ => None,
         };
         Self {
@@ -386,7 +388,7 @@ fn applied_at(error: &WriteError, database: DatabaseTag) -> Option<Box<PositionT
 }
 
 impl ApiError {
-    /// The kind of a refused write of counters, and what to do about it.
+    /// The kind of a write that counters, or a rate, refuse, and what to do about it.
     fn of_counters(error: &WriteError) -> (ErrorKind, &'static str) {
         match error {
             WriteError::HoldsCounters => (
@@ -396,7 +398,7 @@ impl ApiError {
             WriteError::HoldsWords => {
                 (ErrorKind::HoldsWords, "nothing was applied; take that namespace away first (DELETE /ns/counters)")
             }
-            WriteError::RateExceeded(_) => {
+            WriteError::RateExceeded(_) | WriteError::PostRateExceeded(_) => {
                 (ErrorKind::RateExceeded, "nothing was applied; send it again when the window has room")
             }
             _ => (ErrorKind::CounterQueueFull, "nothing was applied; send it again later"),

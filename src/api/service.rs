@@ -224,5 +224,6 @@ pub(in crate::api) fn of_text(
 ) -> WriteBatch {
     let (words, left_out) = count_words(analyzer, text, &mut counts);
     let fingerprint = fingerprint(once.as_ref(), &[namespace.as_bytes(), b"post", text.as_bytes()]);
-    WriteBatch { entries: Vec::new(), fingerprint, namespace, op: WriteOp::Add, counts, words, left_out, key: once }
+    let (entries, op, is_post) = (Vec::new(), WriteOp::Add, true);
+    WriteBatch { namespace, op, is_post, counts, entries, words, left_out, key: once, fingerprint }
 }

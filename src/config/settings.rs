@@ -134,6 +134,8 @@ pub struct LeadershipSettings {
     pub entry_memory_bytes: u64,
     /// The rules by which increments of counters wait.
     pub counters: CounterLimits,
+    /// Posts of one namespace that are admitted in 10 seconds; `None`: any number.
+    pub post_rate: Option<u64>,
 }
 
 /// The values of a role's settings as they were given, with their sources. Each is read once.
@@ -219,6 +221,8 @@ impl LeadershipSettings {
                 text => value::bytes(text, &(1 << 20..=1 << 50)),
             })?,
             counters: counter_limits(given)?,
+            post_rate: given
+                .read("max-post-rate", |text| unless(NONE, text, |text| value::number(text, &(1..=1_000_000_000))))?,
         })
     }
 }

@@ -264,6 +264,13 @@ pub(super) const SETTINGS: &[SettingSpec] = &[
         ..ROW
     },
     SettingSpec {
+        name: "max-post-rate",
+        value_name: "NUMBER",
+        defaults: leading!(NONE),
+        help: "Posts (POST /post) to one namespace in 10 seconds; one more is answered 429; none: any number",
+        ..ROW
+    },
+    SettingSpec {
         name: "stale-threshold-sec",
         value_name: "SECONDS",
         other_variable: "STALE_THRESHOLD_SEC",

@@ -95,6 +95,7 @@ fn the_defaults_are_the_documented_ones() {
         max_memory_bytes: 6 << 30,
         entry_memory_bytes: 1 << 30,
         counters: crate::data::counters::CounterLimits::default(),
+        post_rate: None,
     };
     let role =
         RoleSettings::Leader { data_dir: "./data".into(), replicas: vec![], init: false, analyzer: None, leadership };

@@ -20,6 +20,8 @@ pub struct WriteBatch {
     pub namespace: Box<str>,
     /// The operation.
     pub op: WriteOp,
+    /// True of a text that `POST /post` brings, to which the rate of posts applies.
+    pub is_post: bool,
     /// Its words with their amounts.
     pub counts: WordCounts,
     /// Entries to be written, all or none; no key twice.

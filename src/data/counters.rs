@@ -5,6 +5,7 @@
 //! record that moves an amount from there to the counter, so an increment counts once through every crash and every
 //! change of leader. The same namespace holds the windows by which a key's rate is limited.
 
+mod key_windows;
 mod limits;
 mod names;
 mod queues;
@@ -12,8 +13,9 @@ mod ticked_amounts;
 mod waiting_key;
 mod worker_pace;
 
+pub use key_windows::{KeyWindows, RateQuota};
 pub use limits::CounterLimits;
 pub use names::{COUNTERS, COUNTERS_STORED, QUEUES_STORED, shown_namespace};
-pub use queues::{CounterQueues, QueueLength, QueueMove, QueueRefusal, QueueTotals, RateQuota, SidelinedIncrements};
+pub use queues::{CounterQueues, QueueLength, QueueMove, QueueRefusal, QueueTotals, SidelinedIncrements};
 pub use waiting_key::{CounterQueue, WaitingKey};
 pub use worker_pace::WorkerPace;

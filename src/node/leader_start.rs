@@ -152,6 +152,7 @@ pub(super) fn writer_settings(settings: &LeadershipSettings) -> WriterSettings {
         admission: AdmissionLimits {
             memory_bytes: usize::try_from(settings.max_memory_bytes).unwrap_or(usize::MAX),
             entry_bytes: usize::try_from(settings.entry_memory_bytes).unwrap_or(usize::MAX),
+            post_rate: settings.post_rate,
             ..AdmissionLimits::default()
         },
         counters: settings.counters,

@@ -118,6 +118,7 @@ fn poison(node: &Node, word: &str, room: i64) {
         counts: tally,
         words: 1,
         left_out: 0,
+        is_post: false,
         key: None,
         fingerprint: 0,
     };

@@ -16,6 +16,7 @@ mod followers;
 mod http2;
 mod node;
 mod parameters;
+mod post_rate;
 mod posts;
 mod routes;
 mod shares;

@@ -75,6 +75,7 @@ impl Wish {
             entries: self.entries.iter().map(EntryWish::write).collect(),
             namespace: self.namespace.into(),
             op: self.verb,
+            is_post: false,
             words: self.words.len() as u64,
             left_out: self.words.len() as u64 % 2,
             key: self.once.clone(),

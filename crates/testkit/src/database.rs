@@ -181,6 +181,7 @@ impl Making {
                 }
                 let fingerprint = fingerprint(&[&n.to_le_bytes()]);
                 let batch = WriteBatch {
+                    is_post: false,
                     entries: Vec::new(),
                     namespace,
                     op: verb,
@@ -245,6 +246,7 @@ impl Making {
     /// A write of entries whose words are those of a text.
     fn batch_of(&self, text: &str, entries: Vec<EntryWrite>) -> WriteBatch {
         WriteBatch {
+            is_post: false,
             entries,
             namespace: "words".into(),
             op: WriteOp::Add,

@@ -40,6 +40,7 @@ pub fn write(leading: &LeaderNode, word: &str, amount: i64) -> WriteReceipt {
     }
     let namespace = "words".into();
     let batch = WriteBatch {
+        is_post: false,
         entries: Vec::new(),
         namespace,
         op: WriteOp::Add,

@@ -455,6 +455,7 @@ impl BulkRequest {
             entries: Vec::new(),
             namespace,
             op: WriteOp::Add,
+            is_post: false,
             counts: tally,
             words: 0,
             left_out: 0,

@@ -100,9 +100,6 @@ async fn change(request: RouteRequest, change: CounterChange) -> Result<Response
             if change == CounterChange::Remove {
                 *response.status_mut() = StatusCode::OK;
             }
-            if let Some(quota) = accepted.receipt.quota {
-                headers::set_rate_limit(&mut response, quota);
-            }
             Ok(response)
         }
         WriteOutcome::FromLeader(answer) => Ok(writes::passed_back_as_sent(answer)),

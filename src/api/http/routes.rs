@@ -29,7 +29,7 @@ use warp::{Filter, filters::BoxedFilter, path::FullPath, reply::Response};
 pub(super) const ROUTES: &[Route] = &[
     Route::post("/post", RouteLabel::Post, RouteParameters::POST_TEXT, |request| writes::post(request).boxed())
         .takes_body(RequestBody::TEXT)
-        .gives(SuccessAnswer::RECEIPT)
+        .gives(SuccessAnswer::POSTED)
         .does("counts the words of a text: a form field text, JSON {\"text\":...}, or text/plain")
         .example("-d 'text=hello world' ", "/post"),
     Route::post("/bulk", RouteLabel::BulkRequest, RouteParameters::ADD, |request| bulk::bulk(request).boxed())

@@ -104,7 +104,7 @@ fn accepted(acceptance: &AcceptedWrite) -> Response {
 
 /// The 202 of a write, with this body of JSON.
 pub(super) fn accepted_with(body: Vec<u8>, acceptance: &AcceptedWrite) -> Response {
-    let WriteReceipt { acks, replayed, .. } = &acceptance.receipt;
+    let WriteReceipt { acks, replayed, quota, .. } = &acceptance.receipt;
     let mut response = Response::new(body.into());
     *response.status_mut() = StatusCode::ACCEPTED;
     let fields = response.headers_mut();
@@ -113,6 +113,9 @@ pub(super) fn accepted_with(body: Vec<u8>, acceptance: &AcceptedWrite) -> Respon
     fields.insert(&headers::MEMDB_ACKS, HeaderValue::from(*acks));
     if *replayed {
         fields.insert(&headers::MEMDB_REPLAYED, HeaderValue::from_static("true"));
+    }
+    if let Some(quota) = *quota {
+        headers::set_rate_limit(&mut response, quota);
     }
     response
 }

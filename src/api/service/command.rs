@@ -67,6 +67,8 @@ pub struct EntryChanges<'a> {
     pub writes: Vec<EntryWrite>,
     /// The text whose words are those of the entry that counts.
     pub text: Cow<'a, str>,
+    /// True of what `POST /post` keeps, to which the rate of posts applies.
+    pub is_post: bool,
 }
 
 /// Refuses a text that cannot be counted.
@@ -92,6 +94,7 @@ pub(super) fn given_amounts(
         fingerprint: fingerprint(once.as_ref(), &[namespace.as_bytes(), b"update", source]),
         namespace: namespace.into(),
         op: WriteOp::AddGiven,
+        is_post: false,
         counts: amounts,
         words,
         left_out: 0,
@@ -113,6 +116,7 @@ pub(super) fn namespace_drop(
         fingerprint: fingerprint(once.as_ref(), &[namespace.as_bytes(), b"drop"]),
         namespace: namespace.into(),
         op: WriteOp::DropNamespace,
+        is_post: false,
         counts: WordCounts::new(current.identity.hasher()),
         words,
         left_out: 0,
@@ -150,6 +154,7 @@ pub(super) fn removal(
         entries: Vec::new(),
         fingerprint: fingerprint(once.as_ref(), &parts),
         op: WriteOp::RemoveWords,
+        is_post: false,
         words,
         namespace: namespace.into(),
         counts: tally,

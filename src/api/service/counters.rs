@@ -66,5 +66,6 @@ fn of_counter(
     let verb: &[u8] = if op == WriteOp::Increment { b"increment" } else { b"remove counter" };
     let fingerprint = fingerprint(once.as_ref(), &[COUNTERS.as_bytes(), verb, key.as_bytes()]);
     let namespace = COUNTERS.into();
-    WriteBatch { namespace, op, counts, entries: Vec::new(), words, left_out: 0, key: once, fingerprint }
+    let (entries, left_out, is_post) = (Vec::new(), 0, false);
+    WriteBatch { namespace, op, is_post, counts, entries, words, left_out, key: once, fingerprint }
 }

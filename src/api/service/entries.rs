@@ -121,13 +121,13 @@ pub(super) fn entry_batch(
     once: Option<IdempotencyKey>,
     tallies: &Arc<WordCountsPool>,
 ) -> WriteBatch {
-    let EntryChanges { writes, text } = changes;
+    let EntryChanges { writes: entries, text, is_post } = changes;
     let identity = &current.identity;
     let mut counts = tallies.take(identity.hasher());
     let (words, left_out) = count_words(identity.analyzer, &text, &mut counts);
-    let fingerprint = if once.is_some() { fingerprint_of(once.as_ref(), &namespace, &writes) } else { 0 };
-    let namespace = namespace.into();
-    WriteBatch { namespace, op: WriteOp::Add, counts, entries: writes, words, left_out, key: once, fingerprint }
+    let fingerprint = if once.is_some() { fingerprint_of(once.as_ref(), &namespace, &entries) } else { 0 };
+    let (namespace, op) = (namespace.into(), WriteOp::Add);
+    WriteBatch { namespace, op, is_post, counts, entries, words, left_out, key: once, fingerprint }
 }
 
 /// The batch of a text whose words are taken back once its time has come. Only the words are kept until then.

@@ -303,6 +303,7 @@ impl Service {
             entries: vec![write],
             words: 0,
             left_out: 0,
+            is_post: false,
             key: None,
             fingerprint: 0,
         };

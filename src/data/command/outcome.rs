@@ -24,7 +24,7 @@ pub struct WriteReceipt {
     pub replayed: bool,
     /// For a post of a stream: the last number of the stream that is done.
     pub stream_last: Option<u64>,
-    /// For an increment: what is left of its key's rate; none for a repeat.
+    /// For an increment, and for a post with a rate: what is left of that; none for a repeat.
     pub quota: Option<RateQuota>,
 }
 
@@ -99,6 +99,9 @@ pub enum WriteError {
     /// The key is beyond its rate, and the queue for such is full; nothing was applied.
     #[error("the key has used up its rate, and the queue of excess increments is full")]
     RateExceeded(Option<RateQuota>),
+    /// The namespace has taken as many posts as it may within a window; nothing was applied.
+    #[error("the namespace has used up its rate of posts")]
+    PostRateExceeded(RateQuota),
     /// As many keys have windows as may; nothing was applied.
     #[error("as many keys are counted by their rate as may be")]
     TooManyWindows,

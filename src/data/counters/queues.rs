@@ -4,7 +4,9 @@
 //! changes of counts; what it holds is read anew from the store whenever those may not have come to pass. Time is
 //! logged time, so ages and windows go on across a restart and a promotion.
 
-use super::{CounterLimits, CounterQueue, WaitingKey, ticked_amounts::TickedAmounts};
+use super::{
+    CounterLimits, CounterQueue, KeyWindows, RateQuota, WaitingKey, key_windows, ticked_amounts::TickedAmounts,
+};
 use crate::{base::clock::LoggedTime, base::failpoint::inject, base::limits};
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -15,7 +17,7 @@ pub struct CounterQueues {
     main: TickedAmounts,
     excess: TickedAmounts,
     stale: TickedAmounts,
-    window: TickedAmounts,
+    window: KeyWindows,
     /// The oldest tick of each key in EXCESS whose window has room, with the key.
     eligible: BTreeSet<(u64, Arc<str>)>,
 }
@@ -57,17 +59,6 @@ pub enum QueueRefusal {
     WindowsFull,
 }
 
-/// The rate of a key, and what is left of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RateQuota {
-    /// Increments in a window.
-    pub limit: u64,
-    /// Increments that are left of them.
-    pub remaining: u64,
-    /// The time until the window has more room, in milliseconds; 0 if it is empty.
-    pub reset_ms: u64,
-}
-
 /// A queue's length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueueLength {
@@ -92,7 +83,7 @@ impl CounterQueues {
             main: TickedAmounts::default(),
             excess: TickedAmounts::default(),
             stale: TickedAmounts::default(),
-            window: TickedAmounts::default(),
+            window: KeyWindows::default(),
             eligible: BTreeSet::new(),
         };
         words.into_iter().for_each(|(word, amount)| queues.load(word, amount));
@@ -136,10 +127,10 @@ impl CounterQueues {
         }
         let mut changes = vec![(CounterQueue::Main, tick_ms, 1)];
         if self.limits.key_rate.is_some() {
-            if self.window.len() >= limits::MAX_KEY_WINDOWS {
+            if self.window.is_full() {
                 return Err(QueueRefusal::WindowsFull);
             }
-            changes.push((CounterQueue::Window, window_tick_of(now), 1));
+            changes.push((CounterQueue::Window, key_windows::tick_of(now), 1));
         }
         Ok(moved(changes, None))
     }
@@ -155,9 +146,9 @@ impl CounterQueues {
 
     /// Takes an amount out of its key's window that has left it.
     fn end_of_window(&self, now: LoggedTime) -> Option<QueueMove> {
-        let (tick_ms, key, amount) = self.window.first().filter(|(tick_ms, ..)| has_left(*tick_ms, now))?;
+        let (tick_ms, key, amount) = self.window.left(now)?;
         let changes = vec![(CounterQueue::Window, tick_ms, -(amount as i64))];
-        Some(QueueMove { key: Arc::clone(key), changes, counted: 0, sidelined: None })
+        Some(QueueMove { key, changes, counted: 0, sidelined: None })
     }
 
     /// Moves the oldest of the main queue to STALE if it is too old, as far as there is room.
@@ -192,7 +183,7 @@ impl CounterQueues {
         let mut changes = vec![(queue, tick_ms, -(counted as i64))];
         inject!(WorksWithoutTaking, changes.clear());
         if queue == CounterQueue::Excess && self.limits.key_rate.is_some() {
-            changes.push((CounterQueue::Window, window_tick_of(now), counted as i64));
+            changes.push((CounterQueue::Window, key_windows::tick_of(now), counted as i64));
             inject!(CountsExcessBesideItsWindow, changes.truncate(1));
         }
         Some(QueueMove { key: Arc::clone(key), changes, counted, sidelined: None })
@@ -213,7 +204,7 @@ impl CounterQueues {
             self.queue_mut(*queue).add(*tick_ms, &step.key, *amount);
         }
         if let Some((tick_ms, key, _)) = self.excess.first_of(&step.key)
-            && self.limits.key_rate.is_none_or(|rate| self.window.sum_of(key) < rate)
+            && self.limits.key_rate.is_none_or(|rate| self.window.amounts.sum_of(key) < rate)
         {
             self.eligible.insert((tick_ms, Arc::clone(key)));
         }
@@ -236,7 +227,7 @@ impl CounterQueues {
     pub fn next_due(&self, workers_free: LoggedTime) -> Option<LoggedTime> {
         // Excess whose windows are full needs no time of its own: it moves when the oldest tick of a window leaves.
         let waits = self.main.total() > 0 || self.stale.total() > 0 || !self.eligible.is_empty();
-        let left = self.window.first().map(|(tick_ms, ..)| left_at(tick_ms));
+        let left = self.window.next_left();
         let stale =
             self.main.first().filter(|_| self.stale.total() < self.limits.spillover).and_then(|(tick_ms, ..)| {
                 self.limits
@@ -253,10 +244,7 @@ impl CounterQueues {
 
     /// What is left of a key's rate at `now`; `None`: there is no rate.
     pub fn quota(&self, key: &str, now: LoggedTime) -> Option<RateQuota> {
-        let limit = self.limits.key_rate?;
-        let oldest = self.window.of_key(key).find(|(tick_ms, _)| !has_left(*tick_ms, now));
-        let reset_ms = oldest.map_or(0, |(tick_ms, _)| left_at(tick_ms).since_ms(now));
-        Some(RateQuota { limit, remaining: self.room_of(key, now).unwrap_or(0), reset_ms })
+        self.limits.key_rate.map(|rate| self.window.quota(key, rate, now))
     }
 
     /// The lengths of the queues.
@@ -272,13 +260,7 @@ impl CounterQueues {
 
     /// The room of a key's window; `None`: without bound.
     fn room_of(&self, key: &str, now: LoggedTime) -> Option<u64> {
-        let rate = self.limits.key_rate?;
-        // What has left the window and is not taken out yet lies in front.
-        let left: u64 =
-            self.window.of_key(key).take_while(|(tick_ms, _)| has_left(*tick_ms, now)).map(|(_, amount)| amount).sum();
-        let mut used = self.window.sum_of(key) - left;
-        inject!(AdmitsOneTooMany, used = used.saturating_sub(1));
-        Some(rate.saturating_sub(used))
+        self.limits.key_rate.map(|rate| self.window.room_of(key, rate, now))
     }
 
     fn queue(&self, queue: CounterQueue) -> &TickedAmounts {
@@ -286,7 +268,7 @@ impl CounterQueues {
             CounterQueue::Main => &self.main,
             CounterQueue::Excess => &self.excess,
             CounterQueue::Stale => &self.stale,
-            CounterQueue::Window => &self.window,
+            CounterQueue::Window => &self.window.amounts,
         }
     }
 
@@ -295,26 +277,13 @@ impl CounterQueues {
             CounterQueue::Main => &mut self.main,
             CounterQueue::Excess => &mut self.excess,
             CounterQueue::Stale => &mut self.stale,
-            CounterQueue::Window => &mut self.window,
+            CounterQueue::Window => &mut self.window.amounts,
         }
     }
 }
 
 const fn tick_of(now: LoggedTime) -> u64 {
     now.as_ms() / limits::QUEUE_TICK_MS * limits::QUEUE_TICK_MS
-}
-
-const fn window_tick_of(now: LoggedTime) -> u64 {
-    now.as_ms() / limits::WINDOW_TICK_MS * limits::WINDOW_TICK_MS
-}
-
-/// The time at which a tick has left the window as a whole, so that no window ever holds more than the rate.
-const fn left_at(tick_ms: u64) -> LoggedTime {
-    LoggedTime::from_ms(tick_ms.saturating_add(limits::WINDOW_TICK_MS + limits::KEY_WINDOW_MS))
-}
-
-fn has_left(tick_ms: u64, now: LoggedTime) -> bool {
-    left_at(tick_ms) <= now
 }
 
 #[cfg(test)]

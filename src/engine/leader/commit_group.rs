@@ -14,6 +14,7 @@ use crate::{
     base::limits,
     base::position::Position,
     data::command::{WriteBatch, WriteError, WriteReceipt},
+    data::counters::{CounterLimits, KeyWindows},
     data::counts::AdmissionLimits,
     data::counts::admission::{CountChanges, PendingCounts},
     data::entries::EntryWrite,
@@ -32,6 +33,8 @@ pub(super) struct CommitGroup {
     entries: PendingWrites,
     increments: increments::PendingIncrements,
     keys: PendingKeys,
+    /// The posts of late, by namespace, where they have a rate.
+    posts: KeyWindows,
     /// Batches that have changed something.
     batches: usize,
     /// Bytes of the record, about.
@@ -39,7 +42,7 @@ pub(super) struct CommitGroup {
 }
 
 impl CommitGroup {
-    pub(super) fn new(store: &Store, analyzer: Analyzer, limits: crate::data::counters::CounterLimits) -> Self {
+    pub(super) fn new(store: &Store, analyzer: Analyzer, limits: CounterLimits) -> Self {
         Self {
             position: Position::ZERO,
             time_ms: LoggedTime::ZERO,
@@ -48,6 +51,7 @@ impl CommitGroup {
             entries: PendingWrites::new(store.hasher()),
             increments: increments::PendingIncrements::of_store(store, limits),
             keys: PendingKeys::default(),
+            posts: KeyWindows::default(),
             batches: 0,
             bytes: 0,
         }

@@ -212,7 +212,7 @@ mod tests {
         let entries = vec![EntryWrite { kind, key: key.into(), op, condition }];
         let counts = WordCounts::new(WordHasher::new(1));
         let (namespace, op, words, left_out, key, fingerprint) = ("words".into(), WriteOp::Add, 0, 0, None, 0);
-        let batch = WriteBatch { namespace, op, counts, entries, words, left_out, key, fingerprint };
+        let batch = WriteBatch { namespace, op, is_post: false, counts, entries, words, left_out, key, fingerprint };
         WriteSubmission { batch, level: None, reply: oneshot::channel().0 }
     }
 

@@ -244,6 +244,7 @@ mod tests {
             counts: WordCounts::new(hasher),
             words: 0,
             left_out: 0,
+            is_post: false,
             key: None,
             fingerprint: 0,
         };

@@ -211,6 +211,7 @@ pub fn batch(namespace: &str, verb: WriteOp, words: &[(&str, i64)]) -> WriteBatc
         entries: Vec::new(),
         namespace: namespace.into(),
         op: verb,
+        is_post: false,
         counts: tally,
         words,
         left_out: 0,

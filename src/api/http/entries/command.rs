@@ -87,7 +87,7 @@ impl<'a> EntryWriteParts<'a> {
         text: Cow<'t, str>,
     ) -> Result<EntryChanges<'t>, ApiError> {
         let write = EntryWrite { kind, key: key.into(), op, condition: self.conditions.condition()? };
-        Ok(EntryChanges { writes: vec![write], text })
+        Ok(EntryChanges { writes: vec![write], text, is_post: false })
     }
 
     fn put_value(&self, query: &QueryString<'_>) -> Result<EntryChanges<'static>, ApiError> {
@@ -102,7 +102,7 @@ impl<'a> EntryWriteParts<'a> {
         self.conditions.check_none()?;
         write_request::check_json(self.content_type)?;
         let writes = many::read(form::utf8(self.body)?, self.max_value_bytes)?;
-        Ok(EntryChanges { writes, text: Cow::Borrowed("") })
+        Ok(EntryChanges { writes, text: Cow::Borrowed(""), is_post: false })
     }
 
     fn expiry_change(&self, kind: CollectionKind, query: &QueryString<'_>) -> Result<EntryChanges<'static>, ApiError> {

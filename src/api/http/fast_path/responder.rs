@@ -216,19 +216,6 @@ impl FastPathResponder {
         }
     }
 
-    /// As `writes::accepted_with`.
-    pub(super) fn acceptance(&mut self, status: &[u8], acceptance: &AcceptedWrite) {
-        self.answers.extend_from_slice(b"HTTP/1.1 ");
-        self.answers.extend_from_slice(status);
-        self.answers.extend_from_slice(b"\r\ncontent-type: application/json\r\nmemdb-position: ");
-        acceptance.position().write_to(&mut self.answers);
-        self.answers.extend_from_slice(b"\r\nmemdb-acks: ");
-        self.number(acceptance.receipt.acks.into());
-        if acceptance.receipt.replayed {
-            self.answers.extend_from_slice(b"\r\nmemdb-replayed: true");
-        }
-    }
-
     /// As hyper writes what [`ApiError::into_response`] gives.
     pub(super) fn problem(&mut self, problem: ApiError) -> u16 {
         self.body = problem.body();

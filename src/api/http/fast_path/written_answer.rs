@@ -1,4 +1,4 @@
-//! The answers to writes of what a path names, as the routes give them.
+//! The answers to writes, as the routes give them: the head of each, and the rest for what a path names.
 
 use super::{
     counter_write::CounterReceipt, entry_write::EntryReceipt, named_write::NamedReceipt, responder::FastPathResponder,
@@ -13,6 +13,27 @@ use crate::api::{
 use http::StatusCode;
 
 impl FastPathResponder {
+    /// As `writes::accepted_with`.
+    pub(super) fn acceptance(&mut self, status: &[u8], acceptance: &AcceptedWrite) {
+        self.answers.extend_from_slice(b"HTTP/1.1 ");
+        self.answers.extend_from_slice(status);
+        self.answers.extend_from_slice(b"\r\ncontent-type: application/json\r\nmemdb-position: ");
+        acceptance.position().write_to(&mut self.answers);
+        self.answers.extend_from_slice(b"\r\nmemdb-acks: ");
+        self.number(acceptance.receipt.acks.into());
+        if acceptance.receipt.replayed {
+            self.answers.extend_from_slice(b"\r\nmemdb-replayed: true");
+        }
+        if let Some(quota) = acceptance.receipt.quota {
+            let [policy, left] = headers::rate_limit(quota);
+            for (name, value) in [("ratelimit-policy", policy), ("ratelimit", left)] {
+                for part in ["\r\n", name, ": ", &value] {
+                    self.answers.extend_from_slice(part.as_bytes());
+                }
+            }
+        }
+    }
+
     /// Writes the answer to a write that was taken, and gives its status.
     pub(super) fn written(&mut self, answer: &NamedReceipt, accepted: &AcceptedWrite) -> u16 {
         match answer {
@@ -38,14 +59,6 @@ impl FastPathResponder {
     fn queued_increment(&mut self, answer: &CounterReceipt, accepted: &AcceptedWrite) -> u16 {
         counters::write_answer(CounterChange::Increment, &answer.key, 1, &mut self.body);
         self.acceptance(b"202 Accepted", accepted);
-        if let Some(quota) = accepted.receipt.quota {
-            let [policy, left] = headers::rate_limit(quota);
-            for (name, value) in [("ratelimit-policy", policy), ("ratelimit", left)] {
-                for part in ["\r\n", name, ": ", &value] {
-                    self.answers.extend_from_slice(part.as_bytes());
-                }
-            }
-        }
         self.end_with_body();
         StatusCode::ACCEPTED.as_u16()
     }

@@ -115,6 +115,7 @@ pub(in crate::api::http) struct SuccessAnswer {
 const JSON: &str = "application/json";
 const OF_READ: &[&str] = &["Memdb-Position", "Memdb-Lag", "ETag"];
 const OF_WRITE: &[&str] = &["Memdb-Position", "Memdb-Acks", "Memdb-Replayed"];
+const OF_RATED_WRITE: &[&str] = &["Memdb-Position", "Memdb-Acks", "Memdb-Replayed", "RateLimit", "RateLimit-Policy"];
 const OF_ENTRY: &[&str] = &["Memdb-Position", "Memdb-Lag", "ETag", "Memdb-Stale"];
 
 impl SuccessAnswer {
@@ -140,6 +141,12 @@ impl SuccessAnswer {
 
     /// A write of counts.
     pub(in crate::api::http) const RECEIPT: Self = Self::new(OperationGroup::Words, 202, &[(JSON, "Receipt")]).write();
+    /// A text that is counted, within the rate of posts if there is one.
+    pub(in crate::api::http) const POSTED: Self = Self {
+        headers: OF_RATED_WRITE,
+        problems: &[409, 422, 429, 503, 504],
+        ..Self::new(OperationGroup::Words, 202, &[(JSON, "Receipt")]).write()
+    };
     /// A body of lines.
     pub(in crate::api::http) const BULK_RECEIPT: Self = Self {
         reads: RequestHeaders::WholeStream,
@@ -202,7 +209,7 @@ impl SuccessAnswer {
     };
     /// An increment that waits.
     pub(in crate::api::http) const INCREMENT: Self = Self {
-        headers: &["Memdb-Position", "Memdb-Acks", "Memdb-Replayed", "RateLimit", "RateLimit-Policy"],
+        headers: OF_RATED_WRITE,
         problems: &[409, 422, 429, 503, 504],
         ..Self::new(OperationGroup::Counters, 202, &[(JSON, "CounterReceipt")]).write()
     };

@@ -141,7 +141,7 @@ pub(in crate::api::http) fn posted<'a>(
     let op = EntryOp::Put(NewValue::new(bytes, PLAIN).counted(), expiry);
     let (kind, condition) = (CollectionKind::Posts, WriteCondition::Always);
     let write = EntryWrite { kind, key: (&*id).into(), op, condition };
-    Ok((Operation::ChangeEntries(EntryChanges { writes: vec![write], text }), None))
+    Ok((Operation::ChangeEntries(EntryChanges { writes: vec![write], text, is_post: true }), None))
 }
 
 /// Returns whether the text of a post is kept.

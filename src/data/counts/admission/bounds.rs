@@ -9,11 +9,14 @@ pub struct AdmissionLimits {
     pub entry_bytes: usize,
     /// Namespaces that there may be.
     pub namespaces: usize,
+    /// Posts of one namespace that are admitted within [`crate::base::limits::KEY_WINDOW_MS`]; `None`: any number.
+    pub post_rate: Option<u64>,
 }
 
 impl Default for AdmissionLimits {
     fn default() -> Self {
-        Self { memory_bytes: usize::MAX, entry_bytes: usize::MAX, namespaces: crate::base::limits::MAX_NAMESPACES }
+        let namespaces = crate::base::limits::MAX_NAMESPACES;
+        Self { memory_bytes: usize::MAX, entry_bytes: usize::MAX, namespaces, post_rate: None }
     }
 }
 

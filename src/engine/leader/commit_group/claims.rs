@@ -64,7 +64,8 @@ impl CommitGroup {
     }
 
     /// Takes the batch's words in, and takes back those of the posts that `changes` replace and remove: what these have
-    /// in common with the batch changes nothing. For an increment it gives what is left of its key's rate.
+    /// in common with the batch changes nothing. For an increment, and for a
+    /// post with a rate, it gives what is left of that.
     ///
     /// # Errors
     /// If counts are refused ([`PendingCounts::admit`]), or the words of a post would take one below zero; nothing has
@@ -81,6 +82,10 @@ impl CommitGroup {
         if let Some(admitted) = self.admit_counters(store, limits, batch) {
             return admitted;
         }
+        let post_rate = limits.post_rate.filter(|_| batch.is_post);
+        if let Some(rate) = post_rate {
+            self.check_post_rate(&batch.namespace, rate)?;
+        }
         let mut op = batch.op;
         for change in changes {
             let Some(entry) = change.ended_claim() else { continue };
@@ -94,7 +99,25 @@ impl CommitGroup {
             batch.counts.retain_nonzero();
         }
         self.counts.admit(store.counts(), limits, (op, &batch.namespace), &mut batch.counts)?;
-        Ok(None)
+        Ok(post_rate.map(|rate| {
+            self.posts.add(&batch.namespace, self.time_ms);
+            self.posts.quota(&batch.namespace, rate, self.time_ms)
+        }))
+    }
+
+    /// Refuses a post to a namespace that has used up its rate. Its window is in memory alone: a record that says
+    /// which posts came would cost every post more than its refusal saves.
+    fn check_post_rate(&mut self, namespace: &str, rate: u64) -> Result<(), WriteError> {
+        self.posts.forget(self.time_ms);
+        // Namespaces come and go: a bound on how many there are at once bounds no window.
+        if self.posts.is_full() {
+            return Err(WriteError::TooManyWindows);
+        }
+        let quota = self.posts.quota(namespace, rate, self.time_ms);
+        if quota.remaining == 0 {
+            return Err(WriteError::PostRateExceeded(quota));
+        }
+        Ok(())
     }
 
     fn claims<'a>(&self, store: &'a Store, namespace: &'a str) -> Takeback<'a> {
