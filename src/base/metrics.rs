@@ -344,6 +344,13 @@ impl NodeMetrics {
         *self.of_role.lock() = (role, constants(role, limits));
     }
 
+    /// The node has other bounds from now on, in the same role.
+    pub fn change_limits(&self, limits: impl FnOnce(NodeRole) -> NodeLimits) {
+        let mut of_role = self.of_role.lock();
+        let role = of_role.0;
+        *of_role = (role, constants(role, limits(role)));
+    }
+
     /// Counts so many answered requests, each of which took so long from its head to its answer's head. `route` is the
     /// number of its label among those given to [`NodeMetrics::new`].
     #[inline]

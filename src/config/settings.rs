@@ -23,6 +23,9 @@ use std::{
 /// The longest time for which a value of an origin is fresh, or stale: 30 days.
 const LONGEST_TTL_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
 
+/// The longest time for which a request is not called slow: an hour.
+const LONGEST_SLOW_REQUEST_MS: u64 = 60 * 60 * 1_000;
+
 /// Everything a node is told. Plain data, checked: what is here can be started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeSettings {
@@ -52,6 +55,8 @@ pub struct NodeSettings {
     pub max_connections_per_address: Option<usize>,
     /// Streams of events at once; one more is answered 503. `None`: half of the connections.
     pub max_watchers: Option<usize>,
+    /// Requests that take longer are logged; in milliseconds.
+    pub slow_request_ms: Option<u64>,
     /// Threads that serve requests.
     pub threads: usize,
     /// The origin of values that the cache does not have, if there is one.
@@ -301,6 +306,9 @@ impl NodeSettings {
             })?,
             max_connections_per_address: given.read("max-connections-per-address", |text| {
                 unless(AUTO, text, |text| value::number(text, &(1..=1_000_000)))
+            })?,
+            slow_request_ms: given.read("slow-request", |text| {
+                unless(NONE, text, |text| value::time_ms(text, &(1..=LONGEST_SLOW_REQUEST_MS)))
             })?,
             max_watchers: given
                 .read("max-watchers", |text| unless(AUTO, text, |text| value::number(text, &(1..=1_000_000))))?,

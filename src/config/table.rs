@@ -317,6 +317,13 @@ pub(super) const SETTINGS: &[SettingSpec] = &[
         ..ROW
     },
     SettingSpec {
+        name: "slow-request",
+        value_name: "TIME",
+        defaults: every!("1s"),
+        help: "Requests that take longer are logged, by route and without their words; none logs none",
+        ..ROW
+    },
+    SettingSpec {
         name: "threads",
         value_name: "NUMBER",
         defaults: every!(AUTO),

@@ -11,9 +11,9 @@ use std::sync::{
 pub struct Budget {
     resource: Resource,
     held: AtomicUsize,
-    bound: usize,
+    bound: AtomicUsize,
     /// The most that one address may hold.
-    share: usize,
+    share: AtomicUsize,
 }
 
 /// The reason for which no more of a budget is given.
@@ -33,7 +33,18 @@ pub enum BudgetRefusal {
 impl Budget {
     /// One address may hold `share` of `bound`.
     pub fn new(resource: Resource, bound: usize, share: usize) -> Arc<Self> {
-        Arc::new(Self { resource, held: AtomicUsize::new(0), bound, share })
+        Arc::new(Self { resource, held: AtomicUsize::new(0), bound: bound.into(), share: share.into() })
+    }
+
+    /// Sets another bound. Whoever holds more keeps it, and gets no more.
+    pub fn set_bound(&self, bound: usize, share: usize) {
+        self.bound.store(bound, Ordering::Relaxed);
+        self.share.store(share, Ordering::Relaxed);
+    }
+
+    /// Gives the bound.
+    pub fn bound(&self) -> usize {
+        self.bound.load(Ordering::Relaxed)
     }
 
     /// Takes so much for a client of this address.
@@ -81,14 +92,15 @@ impl BudgetShare {
     /// [`BudgetRefusal`] if the address would hold more than its share, or all clients more than the bound; nothing is
     /// taken then.
     pub fn grow(&mut self, amount: usize) -> Result<(), BudgetRefusal> {
-        let Budget { resource, held, bound, share } = &*self.budget;
+        let Budget { resource, held, .. } = &*self.budget;
+        let (bound, share) = (self.budget.bound(), self.budget.share.load(Ordering::Relaxed));
         // The address first: whoever has its share is told so even when there is room for nobody, and is in nobody's
         // way.
-        if !self.usage.take(*resource, amount, *share) {
-            return Err(BudgetRefusal::Address { share: *share, bound: *bound });
+        if !self.usage.take(*resource, amount, share) {
+            return Err(BudgetRefusal::Address { share, bound });
         }
         self.amount += amount;
-        if held.fetch_add(amount, Ordering::Relaxed).saturating_add(amount) > *bound {
+        if held.fetch_add(amount, Ordering::Relaxed).saturating_add(amount) > bound {
             self.give_back(amount);
             return Err(BudgetRefusal::All);
         }

@@ -6,7 +6,10 @@
 use super::{
     MachineClock, NodeError,
     machine::{draw_name, random},
-    resources::{NodeListener, STOP_GRACE, browser_policy, http_settings, metrics, node_access, origin_source, window},
+    resources::{
+        NodeListener, RunningServer, STOP_GRACE, browser_policy, http_settings, metrics, node_access, origin_source,
+        window,
+    },
 };
 use crate::{
     api::http::{ApiContext, HttpServer, NodeAbout},
@@ -40,7 +43,8 @@ const ANNOUNCE: Duration = Duration::from_secs(2);
 /// A local replica that runs.
 pub struct FileFollowerNode {
     // In the order they are closed.
-    server: HttpServer,
+    server: RunningServer,
+    address: SocketAddr,
     view: Arc<DatabaseView>,
     stopping: CancellationToken,
     ended: CancellationToken,
@@ -115,12 +119,15 @@ impl FileFollowerNode {
             origin: origin_source(settings)?,
         };
         let server = HttpServer::start(listening.share()?, api, http_settings(settings))?;
-        Ok(Self { server, view, stopping, ended, thread })
+        let address = server.local_addr();
+        listening.server.put(server);
+        let server = listening.server.clone();
+        Ok(Self { server, address, view, stopping, ended, thread })
     }
 
     /// Gives the address it listens on.
     pub fn address(&self) -> SocketAddr {
-        self.server.local_addr()
+        self.address
     }
 
     /// Gives the view that it serves.
@@ -140,7 +147,7 @@ impl FileFollowerNode {
     pub fn stop(self) -> Result<(), NodeError> {
         let Self { server, view, stopping, thread, .. } = self;
         view.set_ready(false);
-        if !server.stop(STOP_GRACE) {
+        if server.take().is_some_and(|server| !server.stop(STOP_GRACE)) {
             tracing::warn!("requests were still in flight after {STOP_GRACE:?} and were cut off");
         }
         stopping.cancel();

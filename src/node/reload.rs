@@ -1,6 +1,6 @@
 //! Settings that a running node takes over without a restart.
 
-use super::logging::LogFilter;
+use super::{logging::LogFilter, resources::RunningServer};
 use crate::{
     base::reload::{ReloadList, ReloadReport, Reloadable},
     config::{ResolvedSettings, SettingOrigin},
@@ -14,19 +14,25 @@ use parking_lot::Mutex;
 pub type SettingsSource = Box<dyn Fn() -> Result<ResolvedSettings, String> + Send + Sync>;
 
 /// The settings that take effect at once.
-const AT_ONCE: [&str; 1] = ["log"];
+const AT_ONCE: [&str; 5] = ["log", "max-connections", "max-connections-per-address", "max-watchers", "slow-request"];
 
 /// The settings of a running node.
 pub(super) struct RunningSettings {
     source: SettingsSource,
     in_force: Mutex<Vec<SettingOrigin>>,
     filter: LogFilter,
+    server: RunningServer,
 }
 
 impl RunningSettings {
     /// `in_force`: the values that the node was started with.
-    pub(super) fn new(source: SettingsSource, in_force: Vec<SettingOrigin>, filter: LogFilter) -> Self {
-        Self { source, in_force: Mutex::new(in_force), filter }
+    pub(super) fn new(
+        source: SettingsSource,
+        in_force: Vec<SettingOrigin>,
+        filter: LogFilter,
+        server: RunningServer,
+    ) -> Self {
+        Self { source, in_force: Mutex::new(in_force), filter, server }
     }
 }
 
@@ -44,14 +50,15 @@ impl Reloadable for RunningSettings {
         let ResolvedSettings { settings, origins } = (self.source)()?;
         let mut in_force = self.in_force.lock();
         let (changed, mut lines): (Vec<_>, _) = (differences(&in_force, &origins), Vec::new());
+        self.filter.set(&settings.log)?;
+        self.server.set_limits(&settings);
         for (number, name, line) in changed {
-            if !AT_ONCE.contains(&name) {
+            if AT_ONCE.contains(&name) {
+                in_force[number] = origins[number].clone();
+                lines.push(line);
+            } else {
                 lines.push(format!("{line}; it takes effect at the next start"));
-                continue;
             }
-            self.filter.set(&settings.log)?;
-            in_force[number] = origins[number].clone();
-            lines.push(line);
         }
         if lines.is_empty() {
             lines.push("nothing has changed".to_owned());
@@ -121,7 +128,7 @@ mod tests {
             Box::new(move || resolved(FILES[number.load(Ordering::Relaxed)]))
         };
         let (filter, _layer) = LogFilter::new("info").expect("a level");
-        let running = RunningSettings::new(source, begun, filter);
+        let running = RunningSettings::new(source, begun, filter, RunningServer::default());
         let port = "port is \"9090\", was \"8080\"; it takes effect at the next start";
         assert_eq!(running.reload(), Ok(vec![port.to_owned(), "log is \"debug\", was \"info\"".to_owned()]));
         assert_eq!(running.reload(), Ok(vec![port.to_owned()]));

@@ -38,13 +38,39 @@ pub(super) struct NodeListener {
     listener: Arc<TcpListener>,
     /// The parts of the node that are read anew while it runs.
     pub(super) reloads: ReloadList,
+    /// The HTTP server, once a role serves.
+    pub(super) server: RunningServer,
+}
+
+/// The HTTP server of a node, while it runs.
+#[derive(Clone, Default)]
+pub(super) struct RunningServer(Arc<Mutex<Option<HttpServer>>>);
+
+impl RunningServer {
+    /// Has it take over what can change of these settings.
+    pub(super) fn set_limits(&self, settings: &NodeSettings) {
+        if let Some(server) = &*self.0.lock() {
+            server.set_limits(&http_settings(settings));
+            server.metrics().change_limits(|role| node_limits(settings, role));
+        }
+    }
+
+    /// Takes it out, to be stopped.
+    pub(super) fn take(&self) -> Option<HttpServer> {
+        self.0.lock().take()
+    }
+
+    /// Puts it in.
+    pub(super) fn put(&self, server: HttpServer) {
+        *self.0.lock() = Some(server);
+    }
 }
 
 impl NodeListener {
     pub(super) fn take(settings: &NodeSettings) -> Result<Self, NodeError> {
         let address = SocketAddr::new(settings.bind, settings.port);
         let listener = TcpListener::bind(address).map_err(|error| NodeError::Listen { address, error })?;
-        Ok(Self { listener: Arc::new(listener), reloads: ReloadList::default() })
+        Ok(Self { listener: Arc::new(listener), reloads: ReloadList::default(), server: RunningServer::default() })
     }
 
     /// For a server: the same port, so that the next one finds what waits there.
@@ -77,8 +103,6 @@ pub(super) struct NodeResources {
     /// What the node serves, in whatever role; with its count of logged time.
     pub(super) view: Arc<DatabaseView>,
     pub(super) metrics: Arc<NodeMetrics>,
-    /// The HTTP server, once a role serves.
-    server: Arc<Mutex<Option<HttpServer>>>,
 }
 
 /// A data directory, and the lock that keeps others from it.
@@ -110,7 +134,7 @@ impl NodeResources {
         let name = node_name(settings, directory.as_ref().map(|(disk, _)| &**disk))?;
         let view = Arc::new(DatabaseView::new(true));
         let metrics = metrics(settings, NodeRole::Leader);
-        Ok(Self { listening, directory, name, clock, leadership, view, metrics, server: Arc::default() })
+        Ok(Self { listening, directory, name, clock, leadership, view, metrics })
     }
 
     /// A role begins: what is served stays, under other rules and numbers.
@@ -128,7 +152,7 @@ impl NodeResources {
         about: NodeAbout,
     ) -> io::Result<()> {
         let (shard, about) = (Shard::new(Arc::clone(&self.view), role), Arc::new(about));
-        let mut server = self.server.lock();
+        let mut server = self.listening.server.0.lock();
         if let Some(server) = &*server {
             server.change_role(shard, forward, about);
             return Ok(());
@@ -144,7 +168,7 @@ impl NodeResources {
     /// A role ends that another is to follow: requests that depend on it wait.
     pub(super) fn end_role(&self) {
         self.view.set_ready(false);
-        if let Some(server) = &*self.server.lock() {
+        if let Some(server) = &*self.listening.server.0.lock() {
             server.end_role();
         }
     }
@@ -152,8 +176,8 @@ impl NodeResources {
     /// Stops serving, and gives up the port, so that nobody waits in the listener's queue.
     pub(super) fn stop_serving(self, grace: Duration) {
         self.view.set_ready(false);
+        let server = self.listening.server.take();
         drop(self.listening);
-        let server = self.server.lock().take();
         if server.is_some_and(|server| !server.stop(grace)) {
             tracing::warn!("requests were still in flight after {grace:?} and were cut off");
         }
@@ -251,6 +275,7 @@ pub(super) fn http_settings(settings: &NodeSettings) -> HttpSettings {
         max_connections: settings.max_connections,
         max_connections_per_address: settings.max_connections_per_address,
         max_watchers: settings.watchers(),
+        slow_request: settings.slow_request_ms.map(Duration::from_millis),
         max_body_bytes: settings.max_body_bytes,
         max_value_bytes: settings.max_value_bytes,
         ..HttpSettings::default()

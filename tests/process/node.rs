@@ -65,21 +65,43 @@ fn counts_outlive_clean_stops_and_kills() {
 fn a_hang_up_reads_the_settings_anew_line_by_line() {
     let data = TempDir::new().expect("a directory");
     let file = data.path().join("memdb.toml");
-    fs::write(&file, "log = \"info\"\nmax-body-bytes = \"1MiB\"\n").expect("written");
+    fs::write(&file, "log = \"info\"\nmax-watchers = 10\nmax-body-bytes = \"1MiB\"\n").expect("written");
     let leader = Start::leader(&data.path().join("data")).with(&["--config", file.to_str().expect("UTF-8")]).run();
-    fs::write(&file, "log = \"debug\"\nmax-body-bytes = \"2MiB\"\n").expect("written");
+    fs::write(&file, "log = \"debug\"\nmax-watchers = 20\nmax-body-bytes = \"2MiB\"\n").expect("written");
     leader.signal(Signal::HUP);
     for line in [
         "read anew: log is \"debug\", was \"info\"",
+        "read anew: max-watchers is \"20\", was \"10\"",
         "read anew: max-body-bytes is \"2MiB\", was \"1MiB\"; it takes effect at the next start",
     ] {
         wait_until(line, || leader.said().contains(line));
     }
+    let metrics = reqwest::blocking::get(format!("{}/metrics", leader.url)).and_then(Response::text);
+    assert!(metrics.expect("it serves").contains("\nmemdb_watchers_limit 20\n"));
     fs::write(&file, "log = 17").expect("written");
     leader.signal(Signal::HUP);
     let kept = "cannot be read anew, and stays as it was";
     wait_until(kept, || leader.said().contains(kept));
     assert_eq!(post(&leader, "hello", "leader").status(), 202);
+    leader.finish(Signal::TERM);
+}
+
+/// A read that waits for a position which does not come is slow; the log has its route, and not its word.
+#[test]
+fn a_slow_request_is_a_line_in_the_log_without_its_words() {
+    let data = TempDir::new().expect("a directory");
+    let leader = Start::leader(data.path()).with(&["--slow-request", "100ms"]).run();
+    let answer = post(&leader, "hello", "leader");
+    let position = answer.headers()["memdb-position"].to_str().expect("ASCII").replacen("1-1-", "1-9-", 1);
+    let read = Client::new().get(format!("{}/wordcount?word=hello", leader.url)).header("memdb-min-position", position);
+    assert_eq!(read.send().expect("it answers").status(), 503);
+    wait_until("the line", || leader.said().contains("slow request"));
+    let said = leader.said();
+    let line = said.lines().find(|line| line.contains("slow request")).expect("seen above");
+    for part in ["method=\"GET\"", "route=\"wordcount\"", "status=503", "duration_ms="] {
+        assert!(line.contains(part), "{line}");
+    }
+    assert!(!said.contains("hello"), "{said}");
     leader.finish(Signal::TERM);
 }
 

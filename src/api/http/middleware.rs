@@ -96,8 +96,7 @@ where
         let started = Instant::now();
         let (label, route) = routes::find(request.method(), request.uri().path());
         let method = method_label(request.method());
-        let logged =
-            request_log::is_on().then(|| Box::new((request.method().clone(), request.uri().path().to_owned())));
+        let logged = request_log::is_on().then(|| request.uri().path().into());
         let head_only = request.method() == Method::HEAD;
         let is_http_1_0 = request.version() == Version::HTTP_10;
         let browsers = &self.state.browsers;
@@ -126,8 +125,8 @@ pub(super) struct InstrumentedResponse<F> {
     is_http_1_0: bool,
     label: RouteLabel,
     method: MethodLabel,
-    /// Method and path, if requests are logged.
-    logged: Option<Box<(Method, String)>>,
+    /// The path, if requests are logged.
+    logged: Option<Box<str>>,
     started: Instant,
     state: Arc<AppState>,
     activity: Option<Arc<ConnectionActivity>>,
@@ -168,10 +167,10 @@ where
             response = activity.watch(response);
         }
         let (status, took) = (response.status().as_u16(), self.started.elapsed());
+        let path = self.logged.take();
         self.state.service.metrics.answered(self.label as usize, self.method, status, 1, took);
-        if let Some(logged) = self.logged.take() {
-            request_log::write(logged.0.as_str(), &logged.1, status, took);
-        }
+        let path = path.as_deref().unwrap_or_default();
+        self.state.request_log.answered(self.label.name(), self.method, path, status, took);
         Poll::Ready(Ok(response))
     }
 }

@@ -187,7 +187,7 @@ pub(super) fn status(state: &AppState) -> Response {
             expired: totals.expired,
             evicted: totals.evicted,
         },
-        watchers: WatcherNumbers { open: state.service.metrics.watchers.get(), limit: state.settings.max_watchers },
+        watchers: WatcherNumbers { open: state.service.metrics.watchers.get(), limit: state.budgets.watchers.bound() },
         lag_ms: state.service.view.lag_ms(),
         leader,
         writer,

@@ -78,6 +78,13 @@ pub(super) enum RouteLabel {
     Other,
 }
 
+impl RouteLabel {
+    /// The value of the label `route` of `/metrics`.
+    pub(super) const fn name(self) -> &'static str {
+        ROUTE_LABELS[self as usize]
+    }
+}
+
 /// Values of the label `route` of `/metrics`, each at the number of its [`RouteLabel`].
 pub const ROUTE_LABELS: &[&str] = &[
     "post",

@@ -3,7 +3,9 @@
 use super::{
     ApiContext, HttpSettings, NodeAbout,
     bulk::limiter::BulkLimiter,
-    connection, routes,
+    connection,
+    request_log::RequestLog,
+    routes,
     secret_throttle::{ConnectionPeer, SecretThrottle},
     state::{AppState, Budgets},
 };
@@ -14,6 +16,7 @@ use crate::{
         service::{ClusterStatsSource, RoleContext, RoleSlots, Service},
     },
     base::limits,
+    base::metrics::NodeMetrics,
     data::counts::word_counts::WordCountsPool,
     engine::shard::Shard,
     net::{
@@ -38,6 +41,10 @@ const TEXTS_AT_ONCE: usize = 2;
 pub struct HttpServer {
     listener: Listener,
     roles: RoleSlots,
+    connections: Arc<Budget>,
+    watchers: Arc<Budget>,
+    request_log: Arc<RequestLog>,
+    metrics: Arc<NodeMetrics>,
 }
 
 impl HttpServer {
@@ -48,26 +55,31 @@ impl HttpServer {
     /// If the socket cannot be used, or the system gives no more threads or descriptors.
     pub fn start(socket: TcpListener, api: ApiContext, settings: HttpSettings) -> io::Result<Self> {
         let shares = AddressShares::new(settings.max_connections_per_address, settings.max_connections);
+        let connections = Budget::new(Resource::Connections, settings.max_connections, shares.connections());
         let protocol = ListenerProtocol {
             name: "http",
             blocking_threads: TEXTS_AT_ONCE,
-            connections: Budget::new(Resource::Connections, settings.max_connections, shares.connections()),
+            connections: Arc::clone(&connections),
             addresses: addresses(&settings, shares),
             metrics: Arc::clone(&api.metrics),
             refusal: refusal_of_connection,
         };
+        let metrics = Arc::clone(&api.metrics);
         let mut roles = RoleSlots::new();
         let budgets = Budgets::new(&settings, shares);
         let bulk_limiter = Arc::new(BulkLimiter::new());
         let guesses: Arc<SecretThrottle> = Arc::default();
         let cluster_stats = Arc::new(ClusterStatsSource::new().map_err(io::Error::other)?);
         let rankings: Arc<SharedRankings> = Arc::default();
+        let watchers = Arc::clone(&budgets.watchers);
+        let request_log = Arc::new(RequestLog::new(settings.slow_request));
         let started = Instant::now();
         let mut servers = vec![];
         for api in std::iter::repeat_n(api, settings.threads.max(1)) {
             let (budgets, bulk_limiter, guesses) =
                 (budgets.of_another_thread(shares), Arc::clone(&bulk_limiter), Arc::clone(&guesses));
             let (cluster_stats, rankings) = (Arc::clone(&cluster_stats), Arc::clone(&rankings));
+            let request_log = Arc::clone(&request_log);
             let tallies = WordCountsPool::new(limits::TALLIES_KEPT, limits::TALLY_KEPT_BYTES);
             let ApiContext { shard, forward, nodes, browsers, clock, metrics, about, origin } = api;
             let view = Arc::clone(shard.view());
@@ -86,6 +98,7 @@ impl HttpServer {
                 rankings,
                 cluster_stats,
                 guesses,
+                request_log,
                 started,
             };
             servers.push(move || {
@@ -97,7 +110,22 @@ impl HttpServer {
                 }
             });
         }
-        Ok(Self { listener: Listener::start(socket, protocol, servers)?, roles })
+        let listener = Listener::start(socket, protocol, servers)?;
+        Ok(Self { listener, roles, connections, watchers, request_log, metrics })
+    }
+
+    /// Gives the numbers of the node.
+    pub fn metrics(&self) -> &NodeMetrics {
+        &self.metrics
+    }
+
+    /// Takes over the limits of these settings that can change while it serves: on connections, on watchers, and on the
+    /// time of a request before it is logged as slow. What is open stays open.
+    pub fn set_limits(&self, settings: &HttpSettings) {
+        let shares = AddressShares::new(settings.max_connections_per_address, settings.max_connections);
+        self.connections.set_bound(settings.max_connections, shares.connections());
+        self.watchers.set_bound(settings.max_watchers, shares.of(settings.max_watchers));
+        self.request_log.set_bound(settings.slow_request);
     }
 
     /// Gives the address it listens on.

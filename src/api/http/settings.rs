@@ -25,6 +25,8 @@ pub struct HttpSettings {
     pub max_waiting_reads: usize,
     /// Streams of events open at once. One more is 503.
     pub max_watchers: usize,
+    /// Requests that take longer are logged. `None`: none are.
+    pub slow_request: Option<Duration>,
     /// Bytes of a request's head. More is 431, or 414 if the request line alone is longer.
     pub max_head_bytes: usize,
     /// Time from a head's first byte (on a new connection: from its opening) to its last. Then 408.
@@ -76,6 +78,7 @@ impl Default for HttpSettings {
             max_upload_bytes: 256 << 20,
             max_waiting_reads: limits::MAX_WAITING_READS,
             max_watchers: 5_000,
+            slow_request: Some(Duration::from_secs(1)),
             max_head_bytes: 16 << 10,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),

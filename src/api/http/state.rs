@@ -1,8 +1,8 @@
 //! The state that the routes of one serving thread share.
 
 use super::{
-    BrowserPolicy, NodeAccess, bulk::limiter::BulkLimiter, coding::ENCODED_AT_ONCE, secret_throttle::SecretThrottle,
-    settings::HttpSettings, watch::MovementTicker,
+    BrowserPolicy, NodeAccess, bulk::limiter::BulkLimiter, coding::ENCODED_AT_ONCE, request_log::RequestLog,
+    secret_throttle::SecretThrottle, settings::HttpSettings, watch::MovementTicker,
 };
 use crate::{
     api::service::watch::SharedRankings,
@@ -36,6 +36,7 @@ pub(super) struct AppState {
     pub(super) cluster_stats: Arc<ClusterStatsSource>,
     /// Wrong cluster secrets shown to any of the threads.
     pub(super) guesses: Arc<SecretThrottle>,
+    pub(super) request_log: Arc<RequestLog>,
     pub(super) started: Instant,
 }
 

@@ -3,6 +3,7 @@
 use super::{
     HttpSettings, NodeAbout, NodeAccess,
     bulk::limiter::BulkLimiter,
+    request_log::RequestLog,
     state::{AppState, Budgets},
 };
 use crate::{
@@ -85,6 +86,7 @@ pub(super) fn state_with(entries: &[(CollectionId<'_>, &str, EntryValue<'_>)]) -
         rankings: Arc::default(),
         cluster_stats: Arc::new(ClusterStatsSource::new().expect("a client")),
         guesses: Arc::default(),
+        request_log: Arc::new(RequestLog::new(None)),
         started: Instant::now(),
     }
 }

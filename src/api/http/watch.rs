@@ -142,7 +142,7 @@ fn watched(query: QueryString<'_>) -> Result<WatchState, ApiError> {
 fn too_many_watchers(refused: BudgetRefusal, state: &AppState) -> ApiError {
     let detail = match refused {
         BudgetRefusal::All => {
-            let most = state.settings.max_watchers;
+            let most = state.budgets.watchers.bound();
             format!(
                 "{most} streams are open, as many as may be; ask again, or another node, or watch more words in one"
             )

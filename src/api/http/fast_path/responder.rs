@@ -6,7 +6,7 @@ use super::{
         browsers::{BrowserPolicy, VARY_BY},
         head::{self, HeadScan, ParsedHead, SoundHead, field_space},
         headers::DedupHeaders,
-        plain_post, request_log,
+        plain_post,
         route::RouteLabel,
         state::AppState,
         writes,
@@ -210,10 +210,9 @@ impl FastPathResponder {
                 StatusCode::ACCEPTED.as_u16()
             }
         };
-        state.service.metrics.answered(route as usize, method, status, 1, now - post.begun);
-        if request_log::is_on() {
-            request_log::write("POST", "/post", status, now - post.begun);
-        }
+        let took = now - post.begun;
+        state.service.metrics.answered(route as usize, method, status, 1, took);
+        state.request_log.answered(route.name(), method, "/post", status, took);
     }
 
     /// As hyper writes what [`ApiError::into_response`] gives.
