@@ -4,7 +4,8 @@
 //! Each round starts the process on the files the last one left, lets eight clients post with keys and streams, and
 //! ends it by SIGKILL, or one time in four by SIGTERM. Whatever was not answered is repeated under its key in the next
 //! round. Every post counts a word of its own and a word common to all, so that a post that counts in part, twice or
-//! not at all shows.
+//! not at all shows. Each client also increments a counter of its own, whose workers are slow: what a round has left in
+//! the queue is counted in the next, once.
 #![allow(
     clippy::disallowed_methods,
     clippy::print_stdout,
@@ -16,10 +17,13 @@ mod client;
 
 use client::{Client, Ledger};
 use rustix::process::Signal;
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, path::Path, time::Duration};
 use testkit::{
-    Random, number_from,
+    Random,
+    client::status,
+    number_from,
     process::{Node, Start},
+    wait_for,
 };
 
 const CLIENTS: u64 = 8;
@@ -43,7 +47,7 @@ async fn crashes(runs: u64, seed: u64) {
     let mut clients: Vec<Client> = (0..CLIENTS).map(Client::new).collect();
     let (mut killed, mut terminated) = (0, 0);
     for run in 0..runs {
-        let leader = Start::leader(directory.path()).run();
+        let leader = start(directory.path());
         check(&leader, &clients, run).await;
         let moment = Duration::from_millis(1 + random.below(150) as u64);
         let signal = if random.below(4) == 0 { Signal::TERM } else { Signal::KILL };
@@ -56,17 +60,44 @@ async fn crashes(runs: u64, seed: u64) {
         }
         *(if signal == Signal::KILL { &mut killed } else { &mut terminated }) += 1;
     }
-    let leader = Start::leader(directory.path()).run();
+    let leader = start(directory.path());
     check(&leader, &clients, runs).await;
     let mut settled = Vec::new();
     for client in clients {
         settled.push(client.settle(&leader.url).await);
     }
     check(&leader, &settled, runs).await;
+    let increments: i64 = settled.iter().map(|client| client.ledger.increments).sum();
     let posts: usize = settled.iter().map(|client| client.ledger.acknowledged.len()).sum();
     assert!(settled.iter().all(|client| client.ledger.open.is_none()), "everything was answered in the end");
     leader.finish(Signal::TERM);
-    println!("{killed} by SIGKILL, {terminated} by SIGTERM, {posts} posts: none lost, none doubled, none in part");
+    println!(
+        "{killed} by SIGKILL, {terminated} by SIGTERM, {posts} posts, {increments} increments: none lost, none doubled, none in part"
+    );
+}
+
+fn start(directory: &Path) -> Node {
+    // No windows: increments wait for the workers alone, and some find the queue full.
+    let counters = ["--max-key-rate", "none", "--worker-rate", "200", "--max-queue-size", "40"];
+    Start::leader(directory).with(&counters).run()
+}
+
+/// What the counters have against what their clients were told, once nothing waits.
+async fn check_counters(leader: &Node, clients: &[Client], run: u64) {
+    let url = leader.url.clone();
+    let workers = tokio::task::spawn_blocking(move || {
+        wait_for("every increment is counted", || {
+            (status(&url)?["counter_queues"]["MAIN_QUEUE"]["increments"].as_u64()? == 0).then_some(())
+        });
+    });
+    workers.await.expect("the workers come to their end");
+    for Client { id, ledger, .. } in clients {
+        let url = format!("{}/counter/c{id}", leader.url);
+        let read: serde_json::Value = reqwest::get(url).await.expect("it answers").json().await.expect("JSON");
+        let (value, least) = (read["value"].as_i64().expect("a number"), ledger.increments);
+        let most = least + i64::from(ledger.open_increment);
+        assert!((least..=most).contains(&value), "run {run}: c{id} is {value}, and should be {least} to {most}");
+    }
 }
 
 /// What the leader counts against what its clients were told.
@@ -88,4 +119,5 @@ async fn check(leader: &Node, clients: &[Client], run: u64) {
     assert_eq!(counts.get("all").copied().unwrap_or(0), whole, "run {run}: the word common to all posts");
     let distinct = counts.len() as i64 - i64::from(whole > 0);
     assert_eq!(distinct, whole, "run {run}: a word for each post and none besides");
+    check_counters(leader, clients, run).await;
 }

@@ -9,6 +9,10 @@ pub struct Ledger {
     pub acknowledged: Vec<String>,
     /// The post that was sent and not answered.
     pub open: Option<Open>,
+    /// Increments of the client's counter that were accepted.
+    pub increments: i64,
+    /// Whether one was sent and not answered.
+    pub open_increment: bool,
 }
 
 pub struct Open {
@@ -17,8 +21,10 @@ pub struct Open {
 }
 
 pub struct Client {
-    id: u64,
+    pub id: u64,
     next: u64,
+    /// The number of the increment that is sent next.
+    increment: u64,
     http: reqwest::Client,
     pub ledger: Ledger,
 }
@@ -26,12 +32,12 @@ pub struct Client {
 impl Client {
     pub fn new(id: u64) -> Self {
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
-        Self { id, next: 1, http, ledger: Ledger::default() }
+        Self { id, next: 1, increment: 1, http, ledger: Ledger::default() }
     }
 
     /// Posts until the leader is gone.
     pub async fn work(mut self, url: String) -> Self {
-        while self.post(&url).await {}
+        while self.post(&url).await && self.increment(&url).await {}
         self
     }
 
@@ -39,6 +45,9 @@ impl Client {
     pub async fn settle(mut self, url: &str) -> Self {
         while self.ledger.open.is_some() {
             self.post(url).await;
+        }
+        while self.ledger.open_increment {
+            self.increment(url).await;
         }
         self
     }
@@ -66,6 +75,23 @@ impl Client {
                 return false;
             }
         }
+        true
+    }
+
+    /// Sends the open increment, or the next one; `false` once the leader is gone.
+    async fn increment(&mut self, url: &str) -> bool {
+        let request = self.http.post(format!("{url}/counter/c{}/increment", self.id));
+        let request = request.header("idempotency-key", format!("{}-{}", self.id, self.increment));
+        self.ledger.open_increment = true;
+        let accepted = match request.send().await.map(|answer| answer.status()) {
+            Ok(StatusCode::ACCEPTED) => 1,
+            // The queue is full: a repeat of one that was accepted is told so all the same.
+            Ok(StatusCode::TOO_MANY_REQUESTS) => 0,
+            Ok(StatusCode::SERVICE_UNAVAILABLE) | Err(_) => return false,
+            Ok(status) => panic!("an increment was answered {status}"),
+        };
+        (self.ledger.open_increment, self.increment) = (false, self.increment + 1);
+        self.ledger.increments += accepted;
         true
     }
 

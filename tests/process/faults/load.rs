@@ -4,6 +4,7 @@
 //! level. Who has a key or a stream repeats until it is answered; who has neither leaves it open whether the post
 //! counts. Their words come round again, so that a database stays as small as it was, however long this goes on.
 
+mod counters;
 mod entries;
 
 use entries::{EntryReader, EntryWriter};
@@ -50,6 +51,9 @@ pub struct Rate {
     /// Streams and posts that a follower passes on are part of it: not where posts may be lost, which leaves a stream
     /// with a gap, and where nobody may write before it is known where history went on.
     pub all_kinds: bool,
+    /// The clients that write entries increment counters too: the leader must bound no counter's rate, since records of
+    /// windows that end would come whenever nodes are compared.
+    pub counters: bool,
 }
 
 /// Clients at work.
@@ -80,6 +84,8 @@ struct Shared {
     entries: [AtomicU64; 2],
     /// Words that were posted beside posts and stay, by those who were told so.
     by_hand: Mutex<Counts>,
+    /// Increments that were accepted, by counter.
+    increments: Mutex<Counts>,
     /// One more whenever the leader begins to move, and when it has: odd meanwhile.
     moves: AtomicU64,
     /// Positions may be lost: a leader was replaced by force.
@@ -106,6 +112,7 @@ impl Load {
             reads: AtomicU64::new(0),
             entries: Default::default(),
             by_hand: Mutex::default(),
+            increments: Mutex::default(),
             moves: AtomicU64::new(0),
             losses: AtomicBool::new(false),
             times_lost: AtomicU64::new(0),
@@ -167,7 +174,9 @@ impl Load {
         if self.shared.rate.entry_clients > 0 {
             entries::settle(&leader.url);
         }
+        self.shared.counters_settle(leader);
         let (counts, took) = equal_within(PATIENCE, leader, followers);
+        self.shared.check_counters(nodes);
         let mut history = self.shared.history.lock();
         if self.shared.rate.entry_clients > 0 {
             self.shared.note_entries_at_the_end(nodes, &mut history);
@@ -241,8 +250,10 @@ impl Load {
         let levels: Vec<_> = LEVELS.iter().zip(&self.shared.answers).map(level).collect();
         let (repeats, reads) = (self.shared.repeats.load(Relaxed), self.shared.reads.load(Relaxed));
         let [written, read] = self.shared.entries.each_ref().map(|many| many.load(Relaxed));
+        let increments: i64 = self.shared.increments.lock().values().sum();
         format!(
-            "{} posts acknowledged ({}), {repeats} sent again; {reads} reads; {written} entries written, {read} read",
+            "{} posts acknowledged ({}), {repeats} sent again; {reads} reads; {written} entries written, {read} read; \
+             {increments} increments accepted",
             self.posts(),
             levels.join(", ")
         )

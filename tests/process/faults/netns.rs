@@ -130,7 +130,14 @@ fn within() {
     let replicas = [at(Start::replica(&leader), "r").run(), at(Start::replica(&leader).data(&data(1)), "s").run()];
     leader.until_connected(2);
     let nodes = [&leader, &replicas[0], &replicas[1]];
-    let rate = Rate { writers: 6, readers: 3, entry_clients: 0, pause: Duration::from_millis(5), all_kinds: true };
+    let rate = Rate {
+        writers: 6,
+        readers: 3,
+        entry_clients: 0,
+        pause: Duration::from_millis(5),
+        all_kinds: true,
+        counters: false,
+    };
     let load = Load::start(&nodes, (Position::ZERO, &Counts::new()), rate, 1);
 
     let cuts: [(&str, &[(&str, &str)]); 4] = [

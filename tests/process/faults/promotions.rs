@@ -46,7 +46,14 @@ impl Reign {
         let others = [Start::replica(&leader).data(directories[1].path()).run(), Start::replica(&leader).run()];
         let nodes: Vec<_> = std::iter::once(leader).chain(others).collect();
         nodes[0].until_connected(2);
-        let rate = Rate { writers: 6, readers: 3, entry_clients: 3, pause: Duration::from_millis(3), all_kinds: true };
+        let rate = Rate {
+            writers: 6,
+            readers: 3,
+            entry_clients: 3,
+            pause: Duration::from_millis(3),
+            all_kinds: true,
+            counters: false,
+        };
         let all: Vec<_> = nodes.iter().collect();
         let load = Some(Load::start(&all, (Position::ZERO, &Counts::new()), rate, seed));
         let random = Random::new(seed);
@@ -240,7 +247,14 @@ fn the_loss_of_the_leaders_machine_takes_only_what_no_replica_had() {
     let second = Start::replica(&first).data(directories[1].path()).run();
     first.until_connected(1);
     let mut nodes = [first, second];
-    let rate = Rate { writers: 6, readers: 2, entry_clients: 2, pause: Duration::from_millis(2), all_kinds: false };
+    let rate = Rate {
+        writers: 6,
+        readers: 2,
+        entry_clients: 2,
+        pause: Duration::from_millis(2),
+        all_kinds: false,
+        counters: false,
+    };
     let load = Load::start(&nodes.each_ref(), (Position::ZERO, &Counts::new()), rate, 1);
     load.may_lose();
     let mut lost = 0;

@@ -247,7 +247,14 @@ fn kib_in(directory: &Path) -> u64 {
 fn soak(time: Duration, seed: u64) -> Vec<String> {
     println!("a soak of {} s, MEMDB_SEED={seed}", time.as_secs());
     let mut soak = Soak::new(time, seed);
-    let rate = Rate { writers: 16, readers: 4, entry_clients: 0, pause: Duration::from_millis(25), all_kinds: true };
+    let rate = Rate {
+        writers: 16,
+        readers: 4,
+        entry_clients: 0,
+        pause: Duration::from_millis(25),
+        all_kinds: true,
+        counters: false,
+    };
     let load = Load::start(&soak.nodes.iter().collect::<Vec<_>>(), (Position::ZERO, &Counts::new()), rate, seed);
     let (mut windows, mut sampled, mut slowest) = (0, Duration::ZERO, Duration::ZERO);
     let window = WINDOW.min(time / 8);

@@ -48,7 +48,10 @@ impl Storm {
     fn new(seed: u64, pause: Duration) -> Self {
         let directories = [(); 2].map(|()| TempDir::new().expect("a directory"));
         let data = |at: usize| directories[at].path();
-        let leader = Start::leader(data(0)).segments(SEGMENT_BYTES).with(&["--ack-timeout-ms", "300"]).run();
+        // Increments wait for some time, and no more of them than a few.
+        let counters = ["--max-key-rate", "none", "--worker-rate", "100", "--max-queue-size", "10"];
+        let leader = Start::leader(data(0)).segments(SEGMENT_BYTES).with(&["--ack-timeout-ms", "300"]);
+        let leader = leader.with(&counters).run();
         let followers = [
             Start::replica(&leader),
             Start::replica(&leader).data(data(1)).with(&["--backup-interval-ms", "20"]).segments(SEGMENT_BYTES),
@@ -61,7 +64,7 @@ impl Storm {
         posted(&nodes[LEADER].url, &text);
         let (position, base): (_, Counts) = counts(&nodes[LEADER].url);
         let base = (position.position, &base);
-        let rate = Rate { writers: 6, readers: 3, entry_clients: 3, pause, all_kinds: true };
+        let rate = Rate { writers: 6, readers: 3, entry_clients: 3, pause, all_kinds: true, counters: true };
         let load = Load::start(&nodes.iter().collect::<Vec<_>>(), base, rate, seed);
         Self {
             random: Random::new(seed),

@@ -32,14 +32,14 @@ const POSTED: &str = "ns=posted";
 const MS: u64 = 1_000_000;
 
 /// A write of entries before it is sent.
-struct Request {
-    method: Method,
+pub(super) struct Request {
+    pub method: Method,
     /// Path and query.
-    target: String,
+    pub target: String,
     /// A header with its value.
-    condition: Option<(&'static str, String)>,
-    content_type: &'static str,
-    body: String,
+    pub condition: Option<(&'static str, String)>,
+    pub content_type: &'static str,
+    pub body: String,
 }
 
 impl Request {
@@ -50,9 +50,9 @@ impl Request {
 }
 
 pub(super) struct EntryWriter {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     http: Client,
-    client: u64,
+    pub(super) client: u64,
     number: u64,
     random: Random,
 }
@@ -71,7 +71,11 @@ impl EntryWriter {
             return false;
         }
         self.number += 1;
-        match self.random.below(12) {
+        if shared.rate.counters && self.random.percent(25) {
+            self.increment();
+            return true;
+        }
+        match self.random.below(13) {
             0..3 => self.put_value(),
             3 => self.put_where_nothing_is(),
             4 | 5 => self.put_over_what_is_there(),
@@ -79,6 +83,7 @@ impl EntryWriter {
             7 => self.put_two(),
             8 | 9 => self.put_post(),
             10 => self.remove("/posts/", "post", POSTED),
+            11 => self.put_and_keep(),
             _ if self.random.percent(50) => self.lend_text(),
             _ => self.count_by_hand(),
         }
@@ -153,6 +158,18 @@ impl EntryWriter {
         self.carry_out(&Request::of_text(format!("/posts/{key}?{POSTED}&{parameter}"), text, None), &[write]);
     }
 
+    /// A value that expires in a minute, and then for ever: behind the second answer it stays.
+    fn put_and_keep(&mut self) {
+        let key = format!("kept{}", self.client);
+        let value = self.value(&key);
+        let write = self.sent(&key, &value, None, EntryCondition::Always);
+        self.carry_out(&Request::of_text(format!("/cache/{key}?ttl=60&ack=replica&"), value, None), &[write]);
+        self.number += 1;
+        let target = format!("/cache/{key}?ttl=0&");
+        let (method, body) = (Method::PATCH, String::new());
+        self.carry_out(&Request { method, target, condition: None, content_type: "", body }, &[]);
+    }
+
     fn remove(&mut self, path: &str, kind: &str, query: &str) {
         let key = self.key(kind);
         let (now, change) = (self.shared.now(), EntryChange::Remove);
@@ -198,8 +215,8 @@ impl EntryWriter {
         nodes.0[nodes.1].clone()
     }
 
-    /// Sends a write until it is answered, and notes the answer for all that is in it.
-    fn carry_out(&self, request: &Request, writes: &[EntryWriteId]) {
+    /// Sends a write until it is answered, and notes the answer for all that is in it. Gives whether it counts.
+    pub(super) fn carry_out(&self, request: &Request, writes: &[EntryWriteId]) -> bool {
         let begun = Instant::now();
         // What is counted by hand names its level.
         let stays = request.target.contains("ack=replica&");
@@ -207,18 +224,25 @@ impl EntryWriter {
         loop {
             match self.ask(request, level) {
                 Told::Counts(_, AckLevel::Leader) if stays => {} // no replica has it yet: it could be lost
-                Told::Counts(position, reached) => return self.is_done(writes, position, reached),
+                Told::Counts(position, reached) => {
+                    self.is_done(writes, position, reached);
+                    return true;
+                }
                 Told::Refused => {
                     let now = self.shared.now();
                     writes.iter().for_each(|write| self.history().entry_refused(*write, now));
-                    return;
+                    return false;
                 }
                 Told::Again(next) => level = next,
                 Told::Open => unreachable!("it has a key"),
-                Told::Wrong(what) => return self.shared.is_wrong(format!("{}: {what}", request.target)),
+                Told::Wrong(what) => {
+                    self.shared.is_wrong(format!("{}: {what}", request.target));
+                    return false;
+                }
             }
             if begun.elapsed() > PATIENCE {
-                return self.shared.is_wrong(format!("{}: not answered within {PATIENCE:?}", request.target));
+                self.shared.is_wrong(format!("{}: not answered within {PATIENCE:?}", request.target));
+                return false;
             }
             std::thread::sleep(RETRY);
         }
@@ -245,7 +269,17 @@ impl EntryWriter {
         if let Some((name, value)) = condition {
             asked = asked.header(*name, value);
         }
-        asked.send().map_or(Told::Again(level), |answer| told(answer, level, true))
+        let Ok(answer) = asked.send() else { return Told::Again(level) };
+        match answer.status().as_u16() {
+            // Its queue is full: a repeat of one that was accepted is told so all the same.
+            429 if target.starts_with("/counter/") => Told::Refused,
+            // It was there a moment ago, for a minute, unless it was lost as it may be.
+            404 if *method == Method::PATCH => {
+                self.shared.told_lost.lock().push(format!("{target}: not there"));
+                Told::Refused
+            }
+            _ => told(answer, level, true),
+        }
     }
 }
 
