@@ -51,7 +51,7 @@ pub struct Wish {
 }
 
 impl Wish {
-    fn new(
+    pub fn new(
         namespace: &'static str,
         verb: WriteOp,
         words: Vec<(&'static str, i64)>,

@@ -7,6 +7,7 @@ mod candidates;
 mod client_history;
 mod clients;
 mod faults;
+mod fetches;
 mod follower;
 mod hand_over;
 mod leader;
@@ -46,6 +47,9 @@ const SUITE: Suite<Bug> = Suite {
         "crashes in an operation of a disk",
         "entries evicted",
         "exchanges that failed",
+        "failures remembered",
+        "fetches that a read waits for",
+        "fetches that failed",
         "full syncs",
         "full syncs cut off",
         "kills of replicas",
@@ -79,6 +83,7 @@ const SUITE: Suite<Bug> = Suite {
         "refusals beyond the rate of a counter",
         "refusals by a full queue of counters",
         "refusals for want of a replica",
+        "reads that wait for a fetch under way",
         "repeats answered as such",
         "replicas emptied",
         "replicas that go on",
@@ -88,8 +93,12 @@ const SUITE: Suite<Bug> = Suite {
         "rules: values read",
         "rules: writes acknowledged",
         "rules: writes lost as they may",
+        "stale values served",
         "tails taken back",
         "tails taken back in memory",
+        "values of the origin stored",
+        "values of the origin that a write has overtaken",
+        "values served",
         "events of a watcher",
         "watchers that wait for their position",
         "watchers told to begin anew",
@@ -111,6 +120,11 @@ const SUITE: Suite<Bug> = Suite {
         Plant::Core(Core::CountsLinesAgain),
         Plant::Core(Core::BelievesAnyWallClock),
         Plant::Core(Core::PromotesByTheWallClock),
+        Plant::Core(Core::FetchesTwice),
+        Plant::Core(Core::StoresBehindADelete),
+        Plant::Core(Core::KeepsAFailureAsAValue),
+        Plant::Core(Core::ServesAnotherKeysAnswer),
+        Plant::Core(Core::ForgetsFailures),
         Plant::Core(Core::LosesWhatTurnsStale),
         Plant::Core(Core::WorksWithoutTaking),
         Plant::Core(Core::ForgetsWhatWaits),

@@ -4,18 +4,25 @@ use crate::client::{NAMESPACES, WORDS};
 use bytes::Bytes;
 use memdb::{
     base::hash::WordHasher,
+    base::position::Sequence,
     data::counts::word_counts::WordCounts,
-    data::entries::{CollectionKind, EntryOp, EntryWrite, Expiry, NewValue, WriteCondition, hash_of},
+    data::entries::{CollectionKind, EntryOp, EntryWrite, Expiry, NewValue, WriteCondition, WriteLease, hash_of},
     data::posts::encode_claim,
 };
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 use testkit::Random;
 
 /// Of a hundred histories, in so many clients write entries.
 pub const WITH_ENTRIES: usize = 50;
 
 /// Keys of each collection that clients use; few, so that they meet.
-const CACHE_KEYS: [&str; 5] = ["a", "b/c", "ключ", "d", "the"];
+pub const CACHE_KEYS: [&str; 5] = ["a", "b/c", "ключ", "d", "the"];
 const POST_KEYS: [&str; 4] = ["1", "2", "3", "a"];
 /// Times to live in milliseconds; `None`: forever.
 const TTLS_MS: [Option<u64>; 9] =
@@ -49,7 +56,40 @@ pub enum Needs {
     Absent,
     AnyOf(Vec<Arc<[u8]>>),
     NoneOf(Vec<Arc<[u8]>>),
+    /// No write of the key was sent since a value was fetched for it.
+    Unwritten(Lease),
 }
+
+/// The lease of a fetch, and whether it has ended by what clients have sent.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    core: WriteLease,
+    has_ended: Arc<AtomicBool>,
+}
+
+impl Lease {
+    pub fn new(core: WriteLease) -> Self {
+        Self { core, has_ended: Arc::default() }
+    }
+
+    /// A write of its key was sent.
+    pub fn end(&self) {
+        self.has_ended.store(true, Relaxed);
+    }
+
+    /// Whether it holds while the entry has this version.
+    pub fn holds(&self, version: Option<Sequence>) -> bool {
+        !self.has_ended.load(Relaxed) && (version.is_none() || version == self.core.version())
+    }
+}
+
+impl PartialEq for Lease {
+    fn eq(&self, other: &Self) -> bool {
+        self.core == other.core
+    }
+}
+
+impl Eq for Lease {}
 
 impl EntryWish {
     /// The change as a handler would write it.
@@ -85,6 +125,10 @@ impl fmt::Display for EntryWish {
 }
 
 impl Needs {
+    pub fn lease(&self) -> Option<&Lease> {
+        if let Needs::Unwritten(lease) = self { Some(lease) } else { None }
+    }
+
     fn condition(&self) -> WriteCondition {
         let tag = |value: &Arc<[u8]>| hash_of(value).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let tags = |values: &[Arc<[u8]>]| values.iter().map(|value| tag(value).into()).collect();
@@ -94,6 +138,7 @@ impl Needs {
             Needs::Absent => WriteCondition::Absent,
             Needs::AnyOf(values) => WriteCondition::Matches(tags(values)),
             Needs::NoneOf(values) => WriteCondition::MatchesNone(tags(values)),
+            Needs::Unwritten(lease) => WriteCondition::Leased(lease.core.clone()),
         }
     }
 }

@@ -32,6 +32,7 @@ impl Cluster {
         self.next_attempt += 1;
         let asked = &mut self.clients.wishes[wish];
         asked.open += 1;
+        leader.fetches.before_write(asked);
         let batch = asked.batch(leader.hasher);
         leader.queue.push(WriteSubmission { batch, level, reply: id });
         let asked = &self.clients.wishes[wish];
@@ -121,6 +122,7 @@ impl Cluster {
             Err(WriteError::NoReplicaKeepsFiles) => "refusals because no replica keeps files",
             Err(_) => "other refusals",
         });
+        self.fetch_is_stored(at, id, answer)?;
         self.hear(at, attempt.wish, answer, level)
     }
 

@@ -2,6 +2,7 @@
 //! `src/node/{leading,writing}.rs` do, a step does here.
 
 use super::{
+    fetches::LeaderFetches,
     machines::Process,
     network::{PLACES, Place},
     serving::Served,
@@ -53,6 +54,7 @@ pub struct Leading {
     pub stands_down: bool,
     /// How many increments the workers of counters may add.
     pace: WorkerPace,
+    pub fetches: LeaderFetches,
 }
 
 impl Leading {
@@ -157,6 +159,7 @@ impl Cluster {
             served,
             stands_down: false,
             pace: WorkerPace::new(&self.settings.writer.counters, now),
+            fetches: LeaderFetches::default(),
         }));
         Ok(())
     }

@@ -3,6 +3,7 @@
 use super::{
     bug::Bug,
     client_history::ClientHistory,
+    fetches::{Origin, WITH_ORIGIN},
     leader::url_of,
     local::Local,
     machines::{Node, Process},
@@ -127,6 +128,8 @@ pub struct Cluster {
     /// What each reader has seen last, which it asks for on every node.
     pub readers: [Option<(Position, Id)>; 3],
     pub watcher: Watcher,
+    /// Where values are fetched, if anywhere.
+    pub origin: Option<Origin>,
     pub next_exchange: u64,
     pub next_attempt: usize,
     seed: u64,
@@ -163,6 +166,9 @@ impl Cluster {
             }
             clients.of_entries = Some(EntryClients::new(of_entries));
         }
+        let mut of_origin = Random::new(seed ^ 0x0416_1e5e);
+        let has_origin = clients.of_entries.is_some() && of_origin.percent(WITH_ORIGIN);
+        let origin = has_origin.then(|| Origin::new(of_origin));
         let mut of_counters = Random::new(seed ^ 0x0c0c_27e6);
         if of_counters.percent(WITH_COUNTERS) {
             let mut of_counters = CounterClients { random: of_counters };
@@ -189,6 +195,7 @@ impl Cluster {
             promised_to: 0,
             readers: [None; 3],
             watcher: Watcher::new(seed),
+            origin,
             next_exchange: 1,
             next_attempt: 0,
             seed,
@@ -314,6 +321,7 @@ impl Cluster {
     fn work_of_leader(&mut self, at: Place) -> Result<(), String> {
         let seat = self.random.below(PLACES);
         self.poll(at, seat)?;
+        self.go_on_with_fetches(at)?;
         match self.random.below(100) {
             0..30 => {
                 for _ in 0..self.random.between(1, 4) {

@@ -102,6 +102,7 @@ impl Needs {
             Needs::Absent => there.is_none(),
             Needs::AnyOf(values) => is_one_of(values),
             Needs::NoneOf(values) => !is_one_of(values),
+            Needs::Unwritten(lease) => lease.holds(there.map(|held| held.version)),
         }
     }
 }
