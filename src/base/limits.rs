@@ -244,6 +244,8 @@ pub const MAX_MANIFEST_BYTES: usize = 1 << 20;
 
 /// Bytes of records kept in memory for replicas that are connected.
 pub const FEED_BYTES: usize = 32 << 20;
+/// As [`FEED_BYTES`], on a leader that no replica follows: whoever comes reads the log first.
+pub const IDLE_FEED_BYTES: usize = 1 << 20;
 /// Bytes of records in one offer to a replica; one record may be larger.
 pub const OFFER_BYTES: usize = 512 << 10;
 /// An offer to a replica of at most so many bytes is applied by the serving thread that has read it, which answers

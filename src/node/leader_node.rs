@@ -100,7 +100,8 @@ impl LeaderNode {
         log_recovery(&recovered, position, is_served, held.clock.wall());
         held.start_role(settings, NodeRole::Leader);
         let NodeResources { view, metrics, .. } = held;
-        let feed = Arc::new(ReplicationBacklog::new(recovered.store.mark().position.sequence, limits::FEED_BYTES));
+        let last = recovered.store.mark().position.sequence;
+        let feed = Arc::new(ReplicationBacklog::new(last, limits::FEED_BYTES).keep_idle(limits::IDLE_FEED_BYTES));
         let bounds = QueueLimits { batches: held.leadership.queue_batches, bytes: limits::DEFAULT_QUEUE_BYTES };
         let leader = Leader::new(Arc::clone(view), Arc::clone(&feed), bounds);
         let (registry, announced) = PeerRegistry::new();

@@ -18,6 +18,8 @@ struct BacklogRing {
     last: Sequence,
     bytes: usize,
     most_bytes: usize,
+    /// As `most_bytes`, while nobody is subscribed.
+    most_idle_bytes: usize,
 }
 
 /// The records behind a sequence, as far as they are in memory.
@@ -34,8 +36,16 @@ pub enum BacklogRead {
 impl ReplicationBacklog {
     /// Keeps up to `most_bytes` of what comes after the record `last`.
     pub fn new(last: Sequence, most_bytes: usize) -> Self {
-        let ring = BacklogRing { records: VecDeque::new(), last, bytes: 0, most_bytes };
+        let records = VecDeque::new();
+        let ring = BacklogRing { records, last, bytes: 0, most_bytes, most_idle_bytes: most_bytes };
         Self { ring: Mutex::new(ring), last: watch::Sender::new(last) }
+    }
+
+    /// Keeps less while nobody is subscribed: of a node that has the records in its log too, for whoever comes.
+    #[must_use]
+    pub fn keep_idle(mut self, most_idle_bytes: usize) -> Self {
+        self.ring.get_mut().most_idle_bytes = most_idle_bytes;
+        self
     }
 
     /// Puts in the next record.
@@ -49,7 +59,8 @@ impl ReplicationBacklog {
         ring.bytes += record.len();
         ring.records.push_back(record);
         // A record that is larger than the bound leaves at once, and is read from the log.
-        while ring.bytes > ring.most_bytes
+        let most_bytes = if self.last.receiver_count() > 0 { ring.most_bytes } else { ring.most_idle_bytes };
+        while ring.bytes > most_bytes
             && let Some(oldest) = ring.records.pop_front()
         {
             ring.bytes -= oldest.len();
@@ -127,6 +138,20 @@ mod tests {
         assert_eq!(records(feed.since(11, 100)), [12]);
         assert_eq!(feed.since(12, 100), BacklogRead::Nothing);
         assert_eq!(feed.since(13, 100), BacklogRead::Gone, "the leader never wrote it");
+    }
+
+    #[test]
+    fn less_is_kept_while_nobody_is_subscribed() {
+        let feed = ReplicationBacklog::new(0, 30).keep_idle(10);
+        let push = |sequence: u8| feed.push(sequence.into(), Bytes::from(vec![sequence; 10]));
+        (1..=3).for_each(push);
+        assert_eq!((feed.bytes(), feed.since(1, 100)), (10, BacklogRead::Gone));
+        let subscribed = feed.subscribe();
+        (4..=6).for_each(push);
+        assert_eq!((feed.bytes(), records(feed.since(3, 100))), (30, vec![4, 5, 6]));
+        drop(subscribed);
+        push(7);
+        assert_eq!((feed.bytes(), records(feed.since(6, 100))), (10, vec![7]));
     }
 
     #[test]

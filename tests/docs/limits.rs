@@ -92,7 +92,14 @@ fn the_bounds_are_those_of_the_code() {
         ("names a node answers to", number(limits::MAX_ALLOWED_HOSTS as u64)),
         ("names a node answers to", number(limits::MAX_CORS_ORIGINS as u64)),
         ("replicas of a leader", number(limits::MAX_REPLICAS as u64)),
-        ("bytes of records kept", bytes(limits::FEED_BYTES)),
+        (
+            "bytes of records kept",
+            format!(
+                "{}; {} on a leader that no replica follows",
+                bytes(limits::FEED_BYTES),
+                bytes(limits::IDLE_FEED_BYTES)
+            ),
+        ),
     ] {
         assert_eq!(default_of(&database, row), is, "{row}");
     }
