@@ -82,7 +82,7 @@ macro_rules! targets {
     };
 }
 
-targets! { log snapshot manifest message offer http head fast_path text claim entries config }
+targets! { log snapshot manifest message offer http head fast_path text claim entries counters config }
 
 #[test]
 fn libfuzzer_runs_every_target_under_its_name() {

@@ -7,6 +7,7 @@
 
 mod claim;
 mod config;
+mod counters;
 mod entries;
 mod fast_path;
 mod http;
@@ -47,6 +48,7 @@ pub const ALL: &[Target] = &[
     ("text", text::text),
     ("claim", claim::claim),
     ("entries", entries::entries),
+    ("counters", counters::counters),
     ("config", config::config),
 ];
 

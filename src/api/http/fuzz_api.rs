@@ -1,7 +1,7 @@
 //! Parses input of clients without a connection, for the fuzzer (`fuzz/fuzz_targets`). Only in builds for tests.
 
 pub use super::entries::fuzz_api as entries;
-pub use super::fast_path::fuzz_api::{BothAnswers, answered};
+pub use super::fast_path::fuzz_api::{BothAnswers, answered, incremented_counter};
 
 use super::{
     body::MediaType,

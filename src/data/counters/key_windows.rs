@@ -54,9 +54,9 @@ impl KeyWindows {
     /// The part of `rate` that a key has left at `now`.
     pub(super) fn room_of(&self, key: &str, rate: u64, now: LoggedTime) -> u64 {
         // What has left the window and is not taken out yet lies in front.
-        let left: u64 =
-            self.amounts.of_key(key).take_while(|(tick_ms, _)| has_left(*tick_ms, now)).map(|(_, amount)| amount).sum();
-        let mut used = self.amounts.sum_of(key) - left;
+        let left = self.amounts.of_key(key).take_while(|(tick_ms, _)| has_left(*tick_ms, now));
+        let left = left.fold(0_u64, |left, (_, amount)| left.saturating_add(amount));
+        let mut used = self.amounts.sum_of(key).saturating_sub(left);
         inject!(AdmitsOneTooMany, used = used.saturating_sub(1));
         rate.saturating_sub(used)
     }

@@ -10,13 +10,13 @@ use std::{
 pub(super) struct TickedAmounts {
     in_order: BTreeSet<(u64, Arc<str>)>,
     of_keys: HashMap<Arc<str>, KeyAmounts>,
-    total: u64,
+    total: u128,
 }
 
 #[derive(Clone, Debug, Default)]
 struct KeyAmounts {
     ticks: BTreeMap<u64, u64>,
-    sum: u64,
+    sum: u128,
 }
 
 impl TickedAmounts {
@@ -26,13 +26,14 @@ impl TickedAmounts {
         let known = self.of_keys.get_key_value(key).map_or(key, |(known, _)| known);
         let key = Arc::clone(known);
         let of_key = self.of_keys.entry(Arc::clone(&key)).or_default();
-        // A file may hold any number; what is taken away was looked at before.
-        let sum = |old: u64| old.saturating_add_signed(amount);
+        // A file may hold any amounts: their sums are wider, so that they stay exact. What is taken away was looked at
+        // before.
+        let sum = |old: u128| old.saturating_add_signed(amount.into());
         let at_tick = of_key.ticks.entry(tick_ms).or_insert_with(|| {
             self.in_order.insert((tick_ms, Arc::clone(&key)));
             0
         });
-        *at_tick = sum(*at_tick);
+        *at_tick = at_tick.saturating_add_signed(amount);
         (of_key.sum, self.total) = (sum(of_key.sum), sum(self.total));
         // Nothing stays behind of a key that is done: keys are the clients' to choose, and there is no end of them.
         if *at_tick == 0 {
@@ -64,18 +65,23 @@ impl TickedAmounts {
 
     /// The sum of a key.
     pub(super) fn sum_of(&self, key: &str) -> u64 {
-        self.of_keys.get(key).map_or(0, |of_key| of_key.sum)
+        self.of_keys.get(key).map_or(0, |of_key| narrowed(of_key.sum))
     }
 
     /// The sum of all keys.
     pub(super) fn total(&self) -> u64 {
-        self.total
+        narrowed(self.total)
     }
 
     /// Counts the amounts that are told apart.
     pub(super) fn len(&self) -> usize {
         self.in_order.len()
     }
+}
+
+/// A sum as far as 64 bits tell it.
+fn narrowed(sum: u128) -> u64 {
+    sum.try_into().unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ pub fn all() -> Vec<(&'static str, String, Vec<u8>)> {
     seeds.extend(texts());
     seeds.extend(claims());
     seeds.extend(entries());
+    seeds.extend(counters());
     seeds.extend(configs());
     seeds.into_iter().map(|(target, name, bytes)| (target, format!("seed-{name}"), bytes)).collect()
 }
@@ -299,6 +300,28 @@ fn claims() -> Vec<Seed> {
         ("claim", "cut", under(&[0], &claim[..claim.len() - 1])),
         ("claim", "beyond-64-bits", under(&[0], &[&[0, 0, b'a'], &[0x81; 9][..], &[2]].concat())),
         ("claim", "text", under(&[1], "the cat and the catalogue, 北京 café CAFÉ".as_bytes())),
+    ]
+}
+
+fn counters() -> Vec<Seed> {
+    let word = |word: &str, amount: i64| [&[word.len() as u8][..], &amount.to_le_bytes(), word.as_bytes()].concat();
+    let words =
+        |words: &[(&str, i64)]| under(&[1], &words.iter().flat_map(|(text, n)| word(text, *n)).collect::<Vec<_>>());
+    vec![
+        ("counters", "key", under(&[0], b"/counter/a/b%2Fc+%E5%8C%97%00/increment")),
+        ("counters", "plain-key", under(&[0], b"/counter/visits/increment")),
+        (
+            "counters",
+            "queues",
+            words(&[("m19e70448800a", 3), ("e19e7044880aa", 4), ("s19e70448000b", 1), ("w19e70448800a", 3)]),
+        ),
+        ("counters", "odd-words", words(&[("m19E70448800a", 3), ("x19e70448800a", 1), ("m", 1), ("w+9e70448800a", 2)])),
+        (
+            "counters",
+            "large-amounts",
+            words(&[("w19e70448800a", i64::MAX), ("w19e70448864a", i64::MAX), ("w19e704488c8a", i64::MAX)]),
+        ),
+        ("counters", "far-ticks", words(&[("mfffffffffffa", i64::MAX), ("sfffffffffffa", 7), ("e00000000000b", -1)])),
     ]
 }
 

@@ -20,7 +20,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CounterTarget<'a> {
     /// The key as it was sent in the path.
-    name: &'a str,
+    pub(super) name: &'a str,
 }
 
 /// What an answer says beside the receipt of the Writer: the key.

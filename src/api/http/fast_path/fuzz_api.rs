@@ -3,9 +3,10 @@
 
 use super::{
     super::{
-        middleware::InstrumentedService, routes, secret_throttle::ConnectionPeer, state::AppState,
+        counters, middleware::InstrumentedService, routes, secret_throttle::ConnectionPeer, state::AppState,
         test_support::state_with,
     },
+    counter_write::CounterTarget,
     responder::{FastPathResponder, Remainder},
 };
 use crate::{
@@ -29,6 +30,12 @@ pub struct BothAnswers {
     pub fast_path: String,
     /// The response of hyper and the routes to the same bytes.
     pub routes: String,
+}
+
+/// The counter that a POST of this path increments, as the fast path reads it; `None`: it is for the routes.
+pub fn incremented_counter(path: &str) -> Option<String> {
+    let target = CounterTarget::of("POST", path)?;
+    counters::key_of(target.name).ok().map(std::borrow::Cow::into_owned)
 }
 
 /// Answers the requests that come in pieces of this size.
