@@ -58,6 +58,24 @@ fn what_waits_is_counted_once_whenever_the_writer_restarts() {
 }
 
 #[test]
+fn what_waits_at_a_clean_stop_is_counted_by_the_next_leader() {
+    let options = limited(slow()).without_snapshots();
+    let mut node = Node::new(options);
+    node.group((0..100).map(|_| increment("k")));
+    node.now_ms += 1_000;
+    node.tick();
+    let counted = counter(&node, "k");
+    assert!((1..100).contains(&counted), "{counted}");
+    node = node.stop_and_start(options);
+    assert_eq!((counter(&node, "k"), waiting(&node)), (counted, 100 - counted), "the stop waits for no worker");
+    while waiting(&node) > 0 {
+        node.now_ms += 700;
+        node.tick();
+    }
+    assert_eq!(counter(&node, "k"), 100);
+}
+
+#[test]
 fn a_record_that_cannot_be_written_moves_nothing() {
     let mut node = Node::new(limited(slow()));
     node.one(increment("k")).expect("counted");

@@ -28,6 +28,12 @@ fn remove(key: &str) -> EntryWrite {
     write(CollectionKind::Cache, key, EntryOp::Remove)
 }
 
+/// A post that counts, for five seconds.
+fn post(key: &str, text: &str) -> EntryWrite {
+    let value = NewValue::new(Bytes::copy_from_slice(text.as_bytes()), "text/plain").counted();
+    write(CollectionKind::Posts, key, EntryOp::Put(value, Expiry::AfterMs(5_000)))
+}
+
 fn only_if(condition: WriteCondition, write: EntryWrite) -> EntryWrite {
     EntryWrite { condition, ..write }
 }
@@ -188,6 +194,43 @@ fn many_entries_expire_in_bounded_records_and_leave_nothing_behind() {
 fn with_budget(entry_bytes: usize) -> Options {
     let admission = AdmissionLimits { entry_bytes, ..AdmissionLimits::default() };
     Options { writer: WriterSettings { admission, ..WriterSettings::default() }, ..Options::default() }
+}
+
+#[test]
+fn a_leader_that_stops_while_entries_expire_leaves_them_to_the_next_which_goes_on_in_time() {
+    const DUE: usize = 3 * limits::EXPIRED_PER_RECORD;
+    let options = Options::default().without_snapshots();
+    let mut node = Node::new(options);
+    let many = |ms, from: usize| entries((0..DUE).map(|n| put(&format!("k{}", from + n), "v", Expiry::AfterMs(ms))));
+    node.one(many(100, 0)).expect("written");
+    node.one(many(5_000, DUE)).expect("written");
+    node.one(WriteBatch { entries: vec![post("p", "rain and rain")], ..add(&[("rain", 2), ("and", 1)]) })
+        .expect("it counts");
+    node.tick();
+    node.now_ms += 150;
+    // Some have left by now, with their records, and most have not.
+    node.tick();
+    let shown = |node: &Node| {
+        let (reader, mark) = (node.store().reader(), node.store().mark());
+        (mark.position.sequence, mark.digest, reader.entry_totals().entries, node.counts(["rain", "and"]))
+    };
+    let before = shown(&node);
+    assert_eq!(before.2, (2 * DUE - limits::EXPIRED_PER_RECORD + 1) as u64, "{before:?}");
+    let stopped_ms = node.now_ms;
+    let mut node = node.stop_and_start(options);
+    assert_eq!(shown(&node), before, "the stop has taken nothing out, and the start shows what was there");
+    assert!(node.now_ms - stopped_ms < 100, "nobody waits for what expires");
+    // What was due before the stop leaves at the first chance, and nothing else does.
+    assert!(node.writer.next_tick().is_some_and(|at| at <= Monotonic::from_ms(node.now_ms)));
+    expire(&mut node);
+    assert_eq!((shown(&node).2, node.counts(["rain", "and"])), (DUE as u64 + 1, [2, 1]));
+    // The others leave at their time.
+    let last = 1_000 + 5_000;
+    node.now_ms = last - 1;
+    assert_eq!(expire(&mut node), 0, "it is a millisecond early");
+    node.now_ms = last;
+    expire(&mut node);
+    assert_eq!((shown(&node).2, node.counts(["rain", "and"])), (0, [0, 0]));
 }
 
 #[test]

@@ -10,10 +10,13 @@ use memdb::{
         word_counts::{PartitionedCounter, WordCounts},
     },
     data::store::{DedupLimits, Store},
-    engine::leader::{AckLevel, WriteError, WriteReceipt, WriteSubmission, Writer, WriterAction, WriterSettings},
+    engine::leader::{
+        AckLevel, WriteError, WriteReceipt, WriteSubmission, Writer, WriterAction, WriterSettings, close,
+    },
     replication::{PeerEvent, PeerIndex, PeerProgress},
     storage::disk::Disk,
     storage::file_header::DatabaseIdentity,
+    storage::manifest::Manifest,
     storage::recovery,
     storage::wal::{FileCheck, SyncJob},
     text::tokenizer::Analyzer,
@@ -29,6 +32,7 @@ pub type Answer = Result<WriteReceipt, WriteError>;
 
 pub struct Node {
     pub disk: MemoryDisk,
+    manifest: Manifest,
     pub writer: Writer<usize>,
     /// What the clock reads that counts the time that passes.
     pub now_ms: u64,
@@ -50,6 +54,15 @@ pub struct Options {
     pub window: DedupLimits,
 }
 
+impl Options {
+    /// No snapshot is asked for, which nobody here would take.
+    #[must_use]
+    pub fn without_snapshots(mut self) -> Self {
+        self.writer.snapshot.interval_ms = 0;
+        self
+    }
+}
+
 impl Node {
     pub fn new(options: Options) -> Self {
         Self::start(MemoryDisk::default(), options, 1_000, 0)
@@ -65,6 +78,7 @@ impl Node {
         let (syncs, published, poisoned, checks, files_lost) = Default::default();
         Self {
             disk,
+            manifest: settled.manifest,
             writer,
             now_ms,
             wall_ahead_ms,
@@ -81,6 +95,28 @@ impl Node {
     /// Ends without a farewell, and starts again over the same files.
     pub fn restart(self, options: Options) -> Self {
         Self::start(self.disk, options, self.now_ms, self.wall_ahead_ms)
+    }
+
+    /// Stops cleanly, as the Writer's thread does, some milliseconds a round, and starts again over the same files.
+    pub fn stop_and_start(mut self, options: Options) -> Self {
+        for _ in 0..100 {
+            self.writer.end_expiry();
+            self.tick();
+            let mut actions = Vec::new();
+            self.writer.start_sync(&mut actions);
+            self.carry_out(actions);
+            while !self.syncs.is_empty() {
+                self.sync();
+            }
+            if self.writer.is_at_rest() {
+                let shared: Arc<dyn Disk> = Arc::new(self.disk.clone());
+                let snapshot = close(self.writer, self.manifest, &shared).expect("it is a clean stop");
+                assert!(snapshot.is_none(), "{snapshot:?}");
+                return Self::start(self.disk, options, self.now_ms, self.wall_ahead_ms);
+            }
+            self.now_ms += 7;
+        }
+        panic!("the Writer does not come to rest")
     }
 
     fn now(&self) -> Monotonic {
