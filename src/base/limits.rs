@@ -78,6 +78,11 @@ pub const QUEUE_TICK_MS: u64 = 10;
 pub const WINDOW_TICK_MS: u64 = 100;
 /// Amounts in the windows of all keys, some 200 bytes each; beyond it increments are refused.
 pub const MAX_KEY_WINDOWS: usize = 1 << 20;
+/// Lines in a second that the node's log has about increments that were set aside, some 100 bytes each: a burst fills
+/// no disk. Those beyond it are told of by their number.
+pub const SIDELINED_LINES_PER_SECOND: u64 = 10_000;
+/// … of which so many may wait to be written, each for a key.
+pub const SIDELINED_LINES_WAITING: usize = 4_096;
 /// Steps of the workers that one record takes: writes that come meanwhile wait for no more.
 pub const QUEUE_STEPS_PER_RECORD: usize = 1_000;
 /// Idempotency keys remembered by default. Each costs about 150 bytes with its key.

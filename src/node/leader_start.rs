@@ -8,6 +8,7 @@ use super::{
     threads::{
         disk_workers::{DiskWorkResult, DiskWorkers, WorkListener},
         replication::{ReplicationContext, ReplicationThread},
+        sidelined_log::SidelinedLog,
         writer::{self, PromiseStore},
     },
 };
@@ -113,7 +114,8 @@ impl LeaderStart {
         leader.view().set_ready(true);
         leader.set_no_room(None);
         let replicating = ReplicationThread::start(place, announced)?;
-        let hands = writer::Hands { writer, step_down_gate, notes, leader, workers, metrics, clock };
+        let sidelined_log = SidelinedLog::start(&clock)?;
+        let hands = writer::Hands { writer, step_down_gate, notes, leader, workers, sidelined_log, metrics, clock };
         Ok(LeaderParts { hands, replicating, manifest })
     }
 }

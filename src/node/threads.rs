@@ -4,4 +4,5 @@ pub(super) mod discovery;
 pub(super) mod disk_workers;
 pub(super) mod replica;
 pub(super) mod replication;
+pub(super) mod sidelined_log;
 pub(super) mod writer;

@@ -4,13 +4,16 @@ mod promises;
 
 pub(in crate::node) use promises::PromiseStore;
 
-use super::disk_workers::{DiskWorkers, SnapshotRequest, log_failure};
+use super::{
+    disk_workers::{DiskWorkers, SnapshotRequest, log_failure},
+    sidelined_log::SidelinedLog,
+};
 use crate::{
     base::clock::{Clock, Monotonic},
     base::failpoint,
     base::limits,
     base::metrics::NodeMetrics,
-    data::counters::{CounterQueue, SidelinedIncrements},
+    data::counters::CounterQueue,
     engine::leader::{Leader, LeaderEvent, StepDownGate, Successor, WriteReply, Writer, WriterAction, adjacent_writes},
     replication::PeerEvent,
 };
@@ -23,13 +26,14 @@ pub(in crate::node) struct Hands {
     pub(in crate::node) notes: PromiseStore,
     pub(in crate::node) leader: Leader,
     pub(in crate::node) workers: DiskWorkers,
+    pub(in crate::node) sidelined_log: SidelinedLog,
     pub(in crate::node) metrics: Arc<NodeMetrics>,
     pub(in crate::node) clock: Arc<dyn Clock>,
 }
 
 /// Runs on a thread of its own until the leader was told to stop and everything is answered and synced.
 pub(in crate::node) fn run(hands: Hands) -> Writer<WriteReply> {
-    let Hands { writer, step_down_gate, notes, leader, workers, metrics, clock } = hands;
+    let Hands { writer, step_down_gate, notes, leader, workers, sidelined_log, metrics, clock } = hands;
     let (events, actions, stopping, hands_over, disk_full) = Default::default();
     // Both series are there from the start, so that an alert on their rate sees the first increment too.
     for queue in [CounterQueue::Excess, CounterQueue::Stale] {
@@ -41,6 +45,7 @@ pub(in crate::node) fn run(hands: Hands) -> Writer<WriteReply> {
         notes,
         leader,
         workers,
+        sidelined_log,
         metrics,
         clock,
         events,
@@ -58,6 +63,7 @@ struct WriterThread {
     notes: PromiseStore,
     leader: Leader,
     workers: DiskWorkers,
+    sidelined_log: SidelinedLog,
     metrics: Arc<NodeMetrics>,
     clock: Arc<dyn Clock>,
     events: VecDeque<LeaderEvent>,
@@ -175,7 +181,7 @@ impl WriterThread {
                 WriterAction::Clamped(amounts) => self.metrics.clamped_takebacks.inc_by(amounts),
                 WriterAction::Sidelined(sidelined) => {
                     self.metrics.sidelined.add(sidelined.queue.name(), sidelined.increments);
-                    log_sidelined(&sidelined);
+                    self.sidelined_log.tell(sidelined);
                 }
                 WriterAction::QueuesChanged(totals) => self.leader.set_queue_totals(totals),
                 WriterAction::WantDurable(wanted) => self.leader.want_durable(wanted),
@@ -202,20 +208,6 @@ impl WriterThread {
                     self.leader.files_lost(what);
                 }
             }
-        }
-    }
-}
-
-/// Logs a line for each increment that was set aside. Whatever a key holds, it is one line.
-fn log_sidelined(sidelined: &SidelinedIncrements) {
-    let (key, queue) = (sidelined.key.escape_debug(), sidelined.queue.name());
-    for _ in 0..sidelined.increments {
-        match sidelined.queue {
-            CounterQueue::Stale => {
-                let age_seconds = sidelined.age_ms as f64 / 1e3;
-                tracing::info!("sidelined key={key} to {queue} (age {age_seconds:.2}s)");
-            }
-            _ => tracing::info!("sidelined key={key} to {queue}"),
         }
     }
 }
