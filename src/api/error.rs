@@ -131,6 +131,8 @@ error_kinds! {
         redis BUSY, refused as "counter-queue-full", repeat later;
     RateExceeded: 429 "rate-exceeded", "The key has used up its rate",
         redis BUSY, refused as "rate-exceeded", repeat later;
+    PostRateExceeded: 429 "post-rate-exceeded", "The namespace has used up its rate of posts",
+        redis BUSY, refused as "post-rate-exceeded", repeat later;
     QueueFull: 429 "queue-full", "The write queue is full",
         redis BUSY, refused as "queue-full", repeat later;
     WindowFull: 429 "window-full", "As many keys or streams are remembered as may be",
@@ -398,14 +400,14 @@ impl ApiError {
             WriteError::HoldsWords => {
                 (ErrorKind::HoldsWords, "nothing was applied; take that namespace away first (DELETE /ns/counters)")
             }
-            WriteError::RateExceeded(_) | WriteError::PostRateExceeded(_) => {
-                (ErrorKind::RateExceeded, "nothing was applied; send it again when the window has room")
-            }
+            WriteError::RateExceeded(_) => (ErrorKind::RateExceeded, WINDOW_IS_FULL),
+            WriteError::PostRateExceeded(_) => (ErrorKind::PostRateExceeded, WINDOW_IS_FULL),
             _ => (ErrorKind::CounterQueueFull, "nothing was applied; send it again later"),
         }
     }
 }
 
+const WINDOW_IS_FULL: &str = "nothing was applied; send it again when the window has room";
 const SAVE_THE_COUNTS: &str =
     "nothing was applied; save the counts (GET /sync of each namespace) or promote a replica, before it is stopped";
 

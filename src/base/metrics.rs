@@ -375,6 +375,15 @@ impl NodeMetrics {
         self.refused.with_label_values(&[reason]).inc();
     }
 
+    /// Gives the writes that were refused for this reason.
+    pub fn refusals(&self, reason: &str) -> u64 {
+        // Looked for among those there are: to ask for a series by its label would make it.
+        let families = self.refused.collect();
+        let mut series = families.iter().flat_map(|family| family.get_metric());
+        let of_reason = series.find(|metric| metric.get_label().iter().any(|label| label.value() == reason));
+        of_reason.map_or(0, |metric| metric.get_counter().get_value() as u64)
+    }
+
     /// All numbers in Prometheus' text form.
     pub fn render(&self) -> String {
         self.render_with(Vec::new())

@@ -57,7 +57,12 @@ fn of_two_hundred_at_once_a_hundred_and_fifty_are_accepted() {
     assert!(metrics.contains("memdb_increments_sidelined_total{queue=\"EXCESS_QUEUE\"} 100"), "{metrics}");
     assert!(metrics.contains("memdb_increments_waiting{queue=\"EXCESS_QUEUE\"} 100"), "{metrics}");
     assert!(metrics.contains("memdb_refused_total{reason=\"rate-exceeded\"} 50"), "{metrics}");
-    assert_eq!(wire.get("/status").json()["counter_queues"]["EXCESS_QUEUE"]["increments"], 100);
+    let queues = wire.get("/status").json()["counter_queues"].take();
+    let of = |queue: &str, number: &str| queues[queue][number].as_u64();
+    let excess = ["increments", "sidelined", "refused"].map(|number| of("EXCESS_QUEUE", number));
+    assert_eq!(excess, [Some(100), Some(100), Some(50)], "{queues}");
+    assert_eq!((of("MAIN_QUEUE", "refused"), of("MAIN_QUEUE", "sidelined")), (Some(0), None));
+    assert_eq!((of("STALE_QUEUE", "sidelined"), of("STALE_QUEUE", "oldest_ms")), (Some(0), Some(0)));
 }
 
 #[test]
@@ -110,11 +115,25 @@ fn a_delete_reaches_every_node_as_a_delete() {
     assert_eq!(increment(&mut replica, "a/b").status, 202, "by way of a replica");
     wait_until("the replica to see it", || value(&mut replica, "a/b") == 1);
     let gone = replica.ask("DELETE /counter/a%2Fb HTTP/1.1", "");
-    assert_eq!((gone.status, gone.text()), (200, r#"{"key":"a/b","deleted":1}"#));
+    assert_eq!((gone.status, gone.text()), (200, r#"{"key":"a/b","deleted":1,"value":1,"waiting":0}"#));
     wait_until("the replica to see that", || value(&mut replica, "a/b") == 0);
     assert_eq!(leader.ask("DELETE /counter/a%2Fb HTTP/1.1", "").json()["deleted"], 0);
     let digest = |wire: &mut Wire| wire.get("/status").json()["digest"].clone();
     wait_until("both to be equal", || digest(&mut leader) == digest(&mut replica));
+}
+
+#[test]
+fn a_delete_tells_what_has_gone_also_where_it_only_waited() {
+    let (_data, leading) = leader(&[("worker-rate", "1")]);
+    let mut wire = Wire::to(leading.address());
+    assert!((0..5).all(|_| increment(&mut wire, "foo").status == 202));
+    let keyed = "DELETE /counter/foo HTTP/1.1\r\nIdempotency-Key: k";
+    let gone = wire.ask(keyed, "").json();
+    let told = |name: &str| gone[name].as_u64().expect("a number");
+    assert_eq!((told("deleted"), told("value") + told("waiting")), (1, 5), "{gone}");
+    assert_eq!(wire.ask(keyed, "").json(), gone, "a repeat tells the same");
+    let again = wire.ask("DELETE /counter/foo HTTP/1.1", "");
+    assert_eq!(again.text(), r#"{"key":"foo","deleted":0,"value":0,"waiting":0}"#);
 }
 
 #[test]

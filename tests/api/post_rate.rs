@@ -25,7 +25,7 @@ fn beyond_its_rate_a_namespace_refuses_posts_and_says_when_to_come_again() {
     assert_eq!(post(&mut wire, "/post?ttl=60", plain).status, 202);
     for target in ["/post", "/post?ttl=60"] {
         let refused = post(&mut wire, target, plain);
-        assert_eq!((refused.status, &*refused.problem()), (429, "rate-exceeded"));
+        assert_eq!((refused.status, &*refused.problem()), (429, "post-rate-exceeded"));
         let seconds: u64 = refused.header("retry-after").expect("it says when").parse().expect("seconds");
         assert!((8..=11).contains(&seconds), "{seconds}");
         assert!(refused.header("ratelimit").is_some_and(|left| left.starts_with("\"key\";r=0;t=")), "{refused:?}");
@@ -35,7 +35,7 @@ fn beyond_its_rate_a_namespace_refuses_posts_and_says_when_to_come_again() {
     let update = wire.ask("POST /update HTTP/1.1\r\nContent-Type: application/json", r#"{"hello":1}"#);
     assert_eq!((update.status, update.header("ratelimit")), (202, None), "it is for posts alone");
     let metrics = wire.get("/metrics").text().to_owned();
-    assert!(metrics.contains("memdb_refused_total{reason=\"rate-exceeded\"} 2"), "{metrics}");
+    assert!(metrics.contains("memdb_refused_total{reason=\"post-rate-exceeded\"} 2"), "{metrics}");
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn posts_that_come_by_way_of_a_follower_share_the_rate() {
     assert!(passed_on.header("ratelimit").is_some_and(|left| left.starts_with("\"key\";r=0;t=")), "{passed_on:?}");
     for wire in [&mut leader, &mut replica] {
         let refused = post(wire, "/post", plain);
-        assert_eq!((refused.status, &*refused.problem()), (429, "rate-exceeded"));
+        assert_eq!((refused.status, &*refused.problem()), (429, "post-rate-exceeded"));
         assert!(refused.header("retry-after").is_some());
     }
 }

@@ -1,8 +1,9 @@
 //! The queues of counters in `/metrics` and `/status`.
 
 use crate::{
+    api::error::ErrorKind,
     base::clock::LoggedTime,
-    base::metrics::ScrapeFamilies,
+    base::metrics::{NodeMetrics, ScrapeFamilies},
     data::counters::{CounterQueue, QueueTotals, shown_namespace},
     data::store::NamespaceSize,
 };
@@ -14,21 +15,37 @@ pub(super) struct CounterQueueStatus {
     increments: u64,
     /// The time for which the oldest has waited.
     oldest_ms: u64,
+    /// Those that were set aside to wait here since the process began; none are in the main queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sidelined: Option<u64>,
+    /// Those that were refused because it was full; none are by STALE.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<u64>,
 }
 
 /// Each queue by its name, at `now`.
-pub(super) fn status(totals: &QueueTotals, now: LoggedTime) -> BTreeMap<&'static str, CounterQueueStatus> {
+pub(super) fn status(
+    totals: &QueueTotals,
+    now: LoggedTime,
+    metrics: &NodeMetrics,
+) -> BTreeMap<&'static str, CounterQueueStatus> {
     let each = CounterQueue::QUEUES.into_iter().zip(totals.lengths);
     each.map(|(queue, length)| {
         let oldest_ms = length.oldest.map_or(0, |oldest| now.since_ms(oldest));
-        (queue.name(), CounterQueueStatus { increments: length.increments, oldest_ms })
+        let (sidelined, refused_as) = match queue {
+            CounterQueue::Excess => (Some(metrics.sidelined.of(queue.name())), Some(ErrorKind::RateExceeded)),
+            CounterQueue::Stale => (Some(metrics.sidelined.of(queue.name())), None),
+            CounterQueue::Main | CounterQueue::Window => (None, Some(ErrorKind::CounterQueueFull)),
+        };
+        let refused = refused_as.and_then(ErrorKind::refusal_label).map(|label| metrics.refusals(label));
+        (queue.name(), CounterQueueStatus { increments: length.increments, oldest_ms, sidelined, refused })
     })
     .collect()
 }
 
 /// Adds the lengths of the queues, and the ages of what waits for longest.
-pub(super) fn of_queues(totals: &QueueTotals, now: LoggedTime, families: &ScrapeFamilies) {
-    let of = status(totals, now);
+pub(super) fn of_queues(totals: &QueueTotals, now: LoggedTime, metrics: &NodeMetrics, families: &ScrapeFamilies) {
+    let of = status(totals, now, metrics);
     let each = |value: fn(&CounterQueueStatus) -> f64| {
         of.iter().map(|(name, queue)| (vec![*name], value(queue))).collect::<Vec<_>>()
     };

@@ -13,6 +13,7 @@ use crate::{
         error::ApiError,
         service::{Command, CounterOf, Operation, QueryReply, WriteOutcome, WriteRequest, check_counter_key},
     },
+    engine::leader::WriteReceipt,
     net::write_forwarder::{OutgoingWrite, TRY_TIMEOUT},
     storage::file_header::DatabaseIdentity,
 };
@@ -95,7 +96,7 @@ async fn change(request: RouteRequest, change: CounterChange) -> Result<Response
     match state.service.execute(write, forwarded.as_deref(), &client.usage).await? {
         WriteOutcome::Accepted(accepted) => {
             let mut body = Vec::with_capacity(64 + key.len());
-            write_answer(change, &key, accepted.receipt.words, &mut body);
+            write_answer(change, &key, &accepted.receipt, &mut body);
             let mut response = writes::accepted_with(body, &accepted);
             if change == CounterChange::Remove {
                 *response.status_mut() = StatusCode::OK;
@@ -107,12 +108,16 @@ async fn change(request: RouteRequest, change: CounterChange) -> Result<Response
 }
 
 /// The body of the answer to a change.
-pub(super) fn write_answer(change: CounterChange, key: &str, words: u64, body: &mut Vec<u8>) {
+pub(super) fn write_answer(change: CounterChange, key: &str, receipt: &WriteReceipt, body: &mut Vec<u8>) {
     body.extend_from_slice(br#"{"key":"#);
     headers::write_json_string(body, key);
     match change {
         CounterChange::Increment => body.extend_from_slice(b",\"status\":\"queued\"}\n"),
-        CounterChange::Remove => writeln!(body, r#","deleted":{words}}}"#).expect("a Vec takes every byte"),
+        CounterChange::Remove => {
+            let WriteReceipt { words: deleted, distinct: value, left_out: waiting, .. } = receipt;
+            writeln!(body, r#","deleted":{deleted},"value":{value},"waiting":{waiting}}}"#)
+                .expect("a Vec takes every byte");
+        }
     }
 }
 

@@ -69,7 +69,7 @@ pub(super) fn metrics(state: &AppState) -> Response {
         let status = leader.status();
         metrics.queue_depth.set(status.queued as i64);
         metrics.poisoned.set(i64::from(status.poisoned));
-        counter_queues::of_queues(&leader.queue_totals(), state.service.logged_time(), &families);
+        counter_queues::of_queues(&leader.queue_totals(), state.service.logged_time(), metrics, &families);
     }
     metrics.ready.set(i64::from(state.service.is_ready()));
     replication_metrics::of_replication(&state.service, &families);
@@ -157,7 +157,7 @@ pub(super) fn status(state: &AppState) -> Response {
     let totals = current.as_ref().map(|current| current.reader.entry_totals()).unwrap_or_default();
     let role = state.service.role();
     let RoleStatus { writer, replicas, no_room, leader, replicas_known } = role.status();
-    let about = &role.about;
+    let (about, metrics) = (&role.about, &state.service.metrics);
     let status = StatusBody {
         role: about.role,
         version: env!("CARGO_PKG_VERSION"),
@@ -193,7 +193,7 @@ pub(super) fn status(state: &AppState) -> Response {
         writer,
         counter_queues: role
             .leader()
-            .map(|leader| counter_queues::status(&leader.queue_totals(), state.service.logged_time())),
+            .map(|leader| counter_queues::status(&leader.queue_totals(), state.service.logged_time(), metrics)),
         replicas,
         uptime_seconds: state.started.elapsed().as_secs(),
     };

@@ -50,8 +50,7 @@ pub(super) fn increment(current: &ServedDatabase, key: &str, once: Option<Idempo
 
 /// The batch that takes a counter away.
 pub(super) fn removal(current: &ServedDatabase, key: &str, once: Option<IdempotencyKey>) -> WriteBatch {
-    let is_there = current.reader.read().count(COUNTERS_STORED, key) != 0;
-    of_counter(current, key, WriteOp::RemoveCounter, once, u64::from(is_there))
+    of_counter(current, key, WriteOp::RemoveCounter, once, 0)
 }
 
 fn of_counter(

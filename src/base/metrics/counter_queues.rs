@@ -16,4 +16,9 @@ impl SidelinedTotals {
     pub fn add(&self, queue: &'static str, increments: u64) {
         self.0.with_label_values(&[queue]).inc_by(increments);
     }
+
+    /// Gives the increments that were set aside to wait in `queue`.
+    pub fn of(&self, queue: &'static str) -> u64 {
+        self.0.with_label_values(&[queue]).get()
+    }
 }

@@ -10,11 +10,11 @@ use crate::{
 pub struct WriteReceipt {
     /// The record it is part of.
     pub position: Position,
-    /// Words counted, repeats included.
+    /// Words counted, repeats included; of a counter that is taken away, 1 if there was anything of it.
     pub words: u64,
-    /// Distinct words.
+    /// Distinct words; of such a counter, its value.
     pub distinct: u64,
-    /// Tokens left out for their length.
+    /// Tokens left out for their length; of such a counter, the increments that waited for it.
     pub left_out: u64,
     /// Entries that it changed.
     pub entries: u64,

@@ -114,7 +114,7 @@ impl CommitGroup {
             }
         }
         let changes = self.plan(store, limits, batch)?;
-        receipt.quota = self.exchange(store, limits, &changes, batch)?;
+        self.exchange(store, limits, (&changes, batch), &mut receipt)?;
         receipt.entries = changes.iter().filter(|change| change.is_requested()).count() as u64;
         self.entries.add(store.entries(), changes);
         if let Some(key) = &batch.key {

@@ -57,7 +57,7 @@ impl FastPathResponder {
 
     /// Writes the answer to an increment that waits, as `counters::change`.
     fn queued_increment(&mut self, answer: &CounterReceipt, accepted: &AcceptedWrite) -> u16 {
-        counters::write_answer(CounterChange::Increment, &answer.key, 1, &mut self.body);
+        counters::write_answer(CounterChange::Increment, &answer.key, &accepted.receipt, &mut self.body);
         self.acceptance(b"202 Accepted", accepted);
         self.end_with_body();
         StatusCode::ACCEPTED.as_u16()

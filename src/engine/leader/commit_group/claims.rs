@@ -4,8 +4,7 @@ use super::CommitGroup;
 use crate::{
     base::failpoint::inject,
     base::limits,
-    data::command::{WriteBatch, WriteError},
-    data::counters::RateQuota,
+    data::command::{WriteBatch, WriteError, WriteReceipt},
     data::counts::word_counts::{WordAmount, WordCounts},
     data::counts::{AdmissionLimits, WriteOp},
     data::entries::admission::PlannedChange,
@@ -64,8 +63,8 @@ impl CommitGroup {
     }
 
     /// Takes the batch's words in, and takes back those of the posts that `changes` replace and remove: what these have
-    /// in common with the batch changes nothing. For an increment, and for a
-    /// post with a rate, it gives what is left of that.
+    /// in common with the batch changes nothing. What else the
+    /// batch does is told in its receipt.
     ///
     /// # Errors
     /// If counts are refused ([`PendingCounts::admit`]), or the words of a post would take one below zero; nothing has
@@ -76,10 +75,10 @@ impl CommitGroup {
         &mut self,
         store: &Store,
         limits: &AdmissionLimits,
-        changes: &[PlannedChange],
-        batch: &mut WriteBatch,
-    ) -> Result<Option<RateQuota>, WriteError> {
-        if let Some(admitted) = self.admit_counters(store, limits, batch) {
+        (changes, batch): (&[PlannedChange], &mut WriteBatch),
+        receipt: &mut WriteReceipt,
+    ) -> Result<(), WriteError> {
+        if let Some(admitted) = self.admit_counters(store, limits, batch, receipt) {
             return admitted;
         }
         let post_rate = limits.post_rate.filter(|_| batch.is_post);
@@ -99,10 +98,11 @@ impl CommitGroup {
             batch.counts.retain_nonzero();
         }
         self.counts.admit(store.counts(), limits, (op, &batch.namespace), &mut batch.counts)?;
-        Ok(post_rate.map(|rate| {
+        receipt.quota = post_rate.map(|rate| {
             self.posts.add(&batch.namespace, self.time_ms);
             self.posts.quota(&batch.namespace, rate, self.time_ms)
-        }))
+        });
+        Ok(())
     }
 
     /// Refuses a post to a namespace that has used up its rate. Its window is in memory alone: a record that says

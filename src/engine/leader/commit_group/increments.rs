@@ -8,7 +8,7 @@ use crate::{
     base::clock::LoggedTime,
     base::failpoint::inject,
     base::limits,
-    data::command::{WriteBatch, WriteError},
+    data::command::{WriteBatch, WriteError, WriteReceipt},
     data::counters::{
         COUNTERS, COUNTERS_STORED, CounterLimits, CounterQueues, QUEUES_STORED, QueueMove, QueueRefusal, QueueTotals,
         RateQuota, SidelinedIncrements, WaitingKey,
@@ -49,7 +49,7 @@ impl PendingIncrements {
 }
 
 impl CommitGroup {
-    /// Takes a batch in if it is about counters, and gives what is left of the key's rate.
+    /// Takes a batch in if it is about counters. Its receipt has what is left of the key's rate, or what has gone.
     ///
     /// # Errors
     /// If the increment is refused, or the batch is none that the namespace of counters takes; nothing has changed
@@ -59,15 +59,20 @@ impl CommitGroup {
         store: &Store,
         limits: &AdmissionLimits,
         batch: &WriteBatch,
-    ) -> Option<Result<Option<RateQuota>, WriteError>> {
+        receipt: &mut WriteReceipt,
+    ) -> Option<Result<(), WriteError>> {
         if *batch.namespace != *COUNTERS {
             return None;
         }
         match batch.op {
-            WriteOp::Increment => Some(self.increment(store, limits, batch)),
+            WriteOp::Increment => Some(self.increment(store, limits, batch).map(|quota| receipt.quota = quota)),
             WriteOp::RemoveCounter => {
-                batch.counts.iter().for_each(|counted| self.remove_counter(store, counted.hash, counted.word));
-                Some(Ok(None))
+                for counted in batch.counts.iter() {
+                    let (value, waiting) = self.remove_counter(store, counted.hash, counted.word);
+                    receipt.words = u64::from(value > 0 || waiting > 0);
+                    (receipt.distinct, receipt.left_out) = (value, waiting);
+                }
+                Some(Ok(()))
             }
             // Text and given amounts have folded words: beside raw keys the same name would mean two things.
             _ if !self.holds_counters(store) => None,
@@ -77,7 +82,7 @@ impl CommitGroup {
                 self.counts.drop_whole(store.counts(), COUNTERS_STORED);
                 self.counts.drop_whole(store.counts(), QUEUES_STORED);
                 self.increments.queues.clear();
-                Some(Ok(None))
+                Some(Ok(()))
             }
             WriteOp::Add | WriteOp::AddGiven | WriteOp::Exchange | WriteOp::RemoveWords => {
                 Some(Err(WriteError::HoldsCounters))
@@ -114,9 +119,12 @@ impl CommitGroup {
         Ok(key.and_then(|key| self.increments.queues.quota(key.word, self.time_ms)))
     }
 
-    fn remove_counter(&mut self, store: &Store, hash: u64, key: &str) {
+    /// Takes a counter away, and gives its value and what waited for it.
+    fn remove_counter(&mut self, store: &Store, hash: u64, key: &str) -> (u64, u64) {
+        let value = self.counts.count(store.counts(), COUNTERS_STORED, (hash, key));
         // What was accepted before is taken away too: in the order of the answers it counted, and then went.
         let PendingIncrements { queues, amounts, .. } = &mut self.increments;
+        let waiting = queues.waiting(key);
         let mut step = queues.removal(key);
         inject!(RemovesTheCounterAlone, step.changes.clear());
         // A key may have many amounts, each of which is a word of the record.
@@ -127,6 +135,7 @@ impl CommitGroup {
         amounts.clear();
         amounts.set_hashed(hash, key, 0);
         self.counts.remove_words(store.counts(), COUNTERS_STORED, amounts);
+        (u64::try_from(value).unwrap_or(0), waiting)
     }
 
     /// Makes a step's changes part of the group, all or none.
