@@ -19,6 +19,7 @@ mod origin;
 mod peers;
 mod query;
 mod read_wait;
+mod revalidation;
 mod role;
 mod stats;
 pub mod watch;

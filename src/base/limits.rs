@@ -182,6 +182,10 @@ pub const ORIGIN_FETCHES_AT_ONCE: usize = 256;
 pub const ORIGIN_WAITING_READS: usize = 16_384;
 /// Reads through to an origin that a follower passes on at once. One more waits as long as a write does.
 pub const ORIGIN_READS_FORWARDED: usize = 128;
+/// Stale values that a follower has its leader fetch at once behind answers; others wait for the next read of them.
+pub const ORIGIN_REVALIDATIONS: usize = 64;
+/// Bytes of values that are being fetched, of all keys: one more byte is 503, and its fetch is given up.
+pub const ORIGIN_FETCHED_BYTES: usize = 64 << 20;
 /// Failed fetches that are remembered, of which the oldest goes first, …
 pub const ORIGIN_FAILURES_KEPT: usize = 10_000;
 /// … and for so long, in milliseconds: an origin that is down is asked once a second for a key, however many ask here.
@@ -318,6 +322,7 @@ const _: () = assert!(2 * MAX_BELIEVED_LEAP_MS <= DEFAULT_KEY_AGE_MS);
 const _: () = assert!(MAX_WORD_BYTES <= u8::MAX as usize + 1);
 const _: () = assert!(MAX_NAMESPACE_BYTES < MAX_KEY_BYTES);
 const _: () = assert!(MAX_TOP <= TOP_CANDIDATES_KEPT && TOP_CANDIDATES_KEPT < TOP_CANDIDATES);
+const _: () = assert!(2 * LARGEST_MAX_VALUE_BYTES <= ORIGIN_FETCHED_BYTES);
 const _: () = assert!(2 * ORIGIN_READS_FORWARDED <= FORWARDED_AT_ONCE); // writes go on beside them
 const _: () = assert!(SNAPSHOTS_KEPT >= 2);
 const _: () = assert!(MAX_GIVEN_COUNT <= i64::MAX / 2 + 1); // as much room again is left for text

@@ -89,9 +89,13 @@ pub enum Resource {
     EncodedAnswers,
     /// Streams of events.
     Watchers,
+    /// Reads through to an origin.
+    OriginReads,
+    /// Bytes of values on their way from an origin.
+    FetchedBytes,
 }
 
-const RESOURCES: usize = Resource::Watchers as usize + 1;
+const RESOURCES: usize = Resource::FetchedBytes as usize + 1;
 
 /// A line in which clients wait for their turn.
 #[derive(Clone, Copy, Debug)]
@@ -102,9 +106,11 @@ pub enum Line {
     LongTexts,
     /// Writes that a follower passes on.
     ForwardedWrites,
+    /// Reads through to an origin that a follower passes on.
+    OriginReads,
 }
 
-const LINES: usize = Line::ForwardedWrites as usize + 1;
+const LINES: usize = Line::OriginReads as usize + 1;
 
 /// Places in each line for one address: alone it loses nothing by them, and another waits for no more than these.
 #[derive(Clone, Copy, Debug)]
@@ -115,6 +121,8 @@ pub struct LineLimits {
     pub long_texts: usize,
     /// Places for forwarded writes.
     pub forwarded_writes: usize,
+    /// Places for reads through to an origin that are passed on.
+    pub origin_reads: usize,
 }
 
 /// The addresses that hold something. There are at most as many as connections, and as blocks and long texts that are
@@ -162,11 +170,11 @@ struct AddressUsage {
 
 impl AddressUsage {
     fn new(address: IpAddr, addresses: Arc<AddressLimits>) -> Self {
-        let LineLimits { bulk_blocks, long_texts, forwarded_writes } = addresses.lines;
+        let LineLimits { bulk_blocks, long_texts, forwarded_writes, origin_reads } = addresses.lines;
         Self {
             address,
             held: Default::default(),
-            lines: [bulk_blocks, long_texts, forwarded_writes].map(Semaphore::new),
+            lines: [bulk_blocks, long_texts, forwarded_writes, origin_reads].map(Semaphore::new),
             queue: QueueUsage::default(),
             addresses,
         }
@@ -268,7 +276,7 @@ pub(crate) mod tests {
     use futures::{FutureExt, poll};
     use std::pin::pin;
 
-    const LINES: LineLimits = LineLimits { bulk_blocks: 2, long_texts: 1, forwarded_writes: 1 };
+    const LINES: LineLimits = LineLimits { bulk_blocks: 2, long_texts: 1, forwarded_writes: 1, origin_reads: 1 };
 
     /// AddressLimits that have half of everything, loopback too.
     pub(crate) fn halves() -> Arc<AddressLimits> {

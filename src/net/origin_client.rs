@@ -2,15 +2,19 @@
 //!
 //! The server is the one of the settings: no request can name another, and a redirect is a failure.
 
-use super::http_client;
-use crate::base::limits::{MAX_CONTENT_TYPE_BYTES, MAX_ORIGIN_URL_BYTES};
+use super::{
+    address_limits::{Resource, Usage},
+    budget::{Budget, BudgetShare},
+    http_client,
+};
+use crate::base::limits::{MAX_CONTENT_TYPE_BYTES, MAX_ORIGIN_URL_BYTES, ORIGIN_FETCHED_BYTES};
 use bytes::{Bytes, BytesMut};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{
     Client, Response, StatusCode, Url,
     header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE},
 };
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 /// The places of a key in a template.
@@ -81,12 +85,14 @@ impl fmt::Debug for OriginTemplate {
 }
 
 /// A value as the origin has sent it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct FetchedValue {
     /// The bytes.
     pub bytes: Bytes,
     /// The media type; empty if it has sent none that could be stored.
     pub content_type: Box<str>,
+    /// The part that it has of the memory for such values, as long as it is on its way to the store.
+    pub share: BudgetShare,
 }
 
 /// The reason why the origin has given no value.
@@ -98,6 +104,8 @@ pub enum OriginError {
     NotFound,
     /// It has not answered in time.
     TimedOut,
+    /// Values on their way take as much memory as they may.
+    Busy,
     /// It cannot be reached, or has answered with something else.
     Failed(String),
 }
@@ -109,6 +117,8 @@ pub struct OriginClient {
     template: OriginTemplate,
     patience: Duration,
     max_value_bytes: usize,
+    /// Bytes of values on their way. No address has a share: who waits for a value may be many.
+    fetched: Arc<Budget>,
 }
 
 impl OriginClient {
@@ -119,7 +129,8 @@ impl OriginClient {
     pub fn new(template: OriginTemplate, patience: Duration, max_value_bytes: usize) -> Result<Self, String> {
         let http = http_client::builder().connect_timeout(patience).build();
         let http = http.map_err(|error| format!("no HTTP client: {error}"))?;
-        Ok(Self { http, template, patience, max_value_bytes })
+        let fetched = Budget::new(Resource::FetchedBytes, ORIGIN_FETCHED_BYTES, ORIGIN_FETCHED_BYTES);
+        Ok(Self { http, template, patience, max_value_bytes, fetched })
     }
 
     /// Returns whether a URL can name a key.
@@ -150,15 +161,16 @@ impl OriginClient {
         }
         let content_type = storable_type(&response);
         // One buffer for each value: none is used again.
-        let mut bytes = BytesMut::new();
+        let (mut bytes, mut share) = (BytesMut::new(), BudgetShare::of(&self.fetched, &Usage::default()));
         while let Some(piece) = response.chunk().await.map_err(|error| failed(&error))? {
             if bytes.len() + piece.len() > self.max_value_bytes {
                 let most = self.max_value_bytes;
                 return Err(OriginError::Failed(format!("the origin's value is larger than {most} bytes")));
             }
+            share.grow(piece.len()).map_err(|_| OriginError::Busy)?;
             bytes.extend_from_slice(&piece);
         }
-        Ok(FetchedValue { bytes: bytes.freeze(), content_type })
+        Ok(FetchedValue { bytes: bytes.freeze(), content_type, share })
     }
 }
 
@@ -178,6 +190,10 @@ fn failed(error: &reqwest::Error) -> OriginError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{
+        io::{Read, Write},
+        net::TcpListener,
+    };
 
     #[test]
     fn a_template_is_an_http_url_whose_path_or_query_alone_depends_on_the_key() {
@@ -221,5 +237,34 @@ mod tests {
         assert_eq!([url("."), url(".."), url(&"\0".repeat(2_000))], [None, None, None]);
         let dotted: OriginTemplate = "http://origin/a/.{id}/b".parse().expect("sound");
         assert_eq!(dotted.url("."), None);
+    }
+
+    /// An origin whose next answers are these bodies.
+    fn origin_of(bodies: &'static [&'static str]) -> OriginTemplate {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let template = format!("http://{}/{{id}}", listener.local_addr().expect("bound")).parse().expect("sound");
+        let serve = move || {
+            for body in bodies {
+                let (mut stream, _) = listener.accept().expect("a connection");
+                let mut head = [0; 4_096];
+                let _ = stream.read(&mut head).expect("a request");
+                let length = body.len();
+                write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}")
+                    .expect("sent");
+            }
+        };
+        std::thread::Builder::new().spawn(serve).expect("a thread");
+        template
+    }
+
+    #[tokio::test]
+    async fn values_on_their_way_take_no_more_memory_than_they_may() {
+        let template = origin_of(&["abc", "de", "fgh"]);
+        let client = OriginClient::new(template, Duration::from_secs(60), 100).expect("a client");
+        let client = OriginClient { fetched: Budget::new(Resource::FetchedBytes, 4, 4), ..client };
+        let first = client.fetch("1").await.expect("three bytes are there");
+        assert_eq!(client.fetch("2").await.expect_err("one byte is left"), OriginError::Busy);
+        drop(first);
+        assert_eq!(client.fetch("3").await.expect("it was given back").bytes, "fgh");
     }
 }

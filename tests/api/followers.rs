@@ -460,7 +460,11 @@ fn a_write_that_finds_no_leader_waits_until_it_leads_again() {
 #[test]
 fn a_local_replica_passes_writes_on_and_takes_notices() {
     let data = TempDir::new().expect("a directory");
-    let leading = lead(data.path(), &[]).expect("a leader");
+    let template = crate::through::canned(|path| match path {
+        "/17" => b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nvalue".to_vec(),
+        _ => b"HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".to_vec(),
+    });
+    let leading = lead(data.path(), &[("origin", &template)]).expect("a leader");
     static DRAWN: AtomicU64 = AtomicU64::new(0);
     let random = || Ok(u128::from(DRAWN.fetch_add(1, Ordering::Relaxed)));
     let forward = WriteForwarder::new(Some(&format!("http://{}", leading.address())), random).expect("a client");
@@ -503,12 +507,17 @@ fn a_local_replica_passes_writes_on_and_takes_notices() {
         (wire.get("/cache/none").problem(), wire.get("/top?n=x").problem()),
         ("entry-not-found".to_owned(), "invalid-parameter".to_owned())
     );
+    let through = wire.get("/data/17");
+    assert_eq!((through.status, through.text()), (200, "value"), "{through:?}");
+    assert!(through.header("memdb-answered-by").is_some());
+    let missing = wire.get("/data/none");
+    assert_eq!((missing.status, missing.problem().as_str()), (404, "origin-not-found"), "the origin has said so");
     for odd in ["/cache/x/../none", "/cache/%2e%2e/none", "/posts/../metrics", "/cache/x\\none"] {
         assert_eq!(wire.get(odd).problem(), "not-ready", "{odd} would be another path there");
     }
     let once = wire.ask("GET /wordcount?word=a HTTP/1.1\r\nMemdb-Read-Forwarded: 1", "");
     assert_eq!(once.problem(), "not-ready", "one hop at most");
-    assert!(wire.get("/metrics").text().contains("\nmemdb_fallback_reads_total 6\n"));
+    assert!(wire.get("/metrics").text().contains("\nmemdb_fallback_reads_total 8\n"));
     let noticed = runtime.block_on(async { tokio::time::timeout(PATIENCE, notice.notified()).await });
     assert!(noticed.is_ok(), "the notice was not passed on");
     let status = wire.get("/status").json();

@@ -50,12 +50,15 @@ struct Cluster {
 
 impl Cluster {
     fn new(template: &str, replicas: usize) -> Self {
+        Self::with(&[("origin", template), ("origin-timeout", "4s")], replicas)
+    }
+
+    fn with(origin: &[(&'static str, &str)], replicas: usize) -> Self {
         let data = TempDir::new().expect("a directory");
-        let origin = [("origin", template), ("origin-timeout", "4s")];
-        let leader = lead(data.path(), &origin).expect("a leader");
+        let leader = lead(data.path(), origin).expect("a leader");
         let address = url(leader.address());
         let follow = |_| {
-            let values = [&[("leader", address.as_str())], &origin[..]].concat();
+            let values = [&[("leader", address.as_str())], origin].concat();
             ReplicaNode::start(&settings_of(StartRole::Replica, &values)).expect("a replica")
         };
         let replicas: Vec<ReplicaNode> = (0..replicas).map(follow).collect();
@@ -215,7 +218,8 @@ fn a_client_that_goes_away_ends_no_fetch() {
 }
 
 /// An origin that answers each path with what `answer` says, byte by byte.
-fn canned(answer: fn(&str) -> Vec<u8>) -> String {
+/// An origin that answers each path so, and its template.
+pub fn canned(answer: fn(&str) -> Vec<u8>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound");
     let serve = move || {
@@ -312,6 +316,31 @@ fn without_a_leader_a_miss_is_503_and_without_an_origin_it_is_no_origin() {
         let answer = wire.get(target);
         assert_eq!((answer.status, answer.problem().as_str()), (404, "no-origin"), "{target}");
     }
+}
+
+#[test]
+fn a_replica_serves_what_is_stale_at_once_and_has_it_fetched_behind_that() {
+    let runtime = runtime();
+    let (origin, template) = demo(&runtime, 0);
+    let times = [("origin-ttl", "300ms"), ("origin-stale-while-revalidate", "1h")];
+    let settings = [&[("origin", template.as_str())], &times[..]].concat();
+    let Cluster { _data, leader, replicas } = Cluster::with(&settings, 1);
+    let mut replica = Wire::to(replicas[0].address());
+    let fetched = Wire::to(leader.address()).get("/data/a");
+    assert_eq!(read_at(&mut replica, "/data/a", &fetched).status, 200);
+    // Nobody else reads it: the replica's own reads have it fetched anew.
+    wait_until("another fetch", || {
+        assert_eq!(replica.get("/data/a").status, 200);
+        origin.asked() > 1
+    });
+    leader.stop().expect("it stops");
+    wait_until("a stale copy", || {
+        let answer = replica.get("/data/a");
+        // Whoever asked a leader that is gone would have no answer from it, and nothing is served on errors here.
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.header("memdb-stale").is_some()
+    });
+    assert_eq!(replica.get("/data/b").problem(), "leader-away", "of a miss there is nothing to serve");
 }
 
 /// A server over a node whose clock the test moves, with this origin.

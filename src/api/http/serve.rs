@@ -171,6 +171,7 @@ fn addresses(settings: &HttpSettings, shares: AddressShares) -> Arc<AddressLimit
         bulk_blocks: limits::BULK_BLOCKS,
         long_texts: TEXTS_AT_ONCE * settings.threads.max(1),
         forwarded_writes: shares.of(limits::FORWARDED_AT_ONCE),
+        origin_reads: shares.of(limits::ORIGIN_READS_FORWARDED),
     };
     AddressLimits::new(shares, lines)
 }

@@ -49,6 +49,8 @@ pub(super) struct Budgets {
     pub(super) offers: Arc<Budget>,
     /// Reads that wait for a position.
     pub(super) waiting_reads: Arc<Budget>,
+    /// Reads through to an origin that this node has no fresh copy for.
+    pub(super) origin_reads: Arc<Budget>,
     /// Streams of events.
     pub(super) watchers: Arc<Budget>,
     /// Answers in pieces that one thread encodes: the bound is on what the thread has to do, so each has its own.
@@ -63,6 +65,7 @@ impl Budgets {
             // Half of it has room for the largest offer.
             offers: budget(Resource::OfferBytes, 2 * limits::MAX_OFFER_BYTES),
             waiting_reads: budget(Resource::WaitingReads, settings.max_waiting_reads),
+            origin_reads: budget(Resource::OriginReads, limits::ORIGIN_WAITING_READS),
             watchers: budget(Resource::Watchers, settings.max_watchers),
             encoders: budget(Resource::EncodedAnswers, ENCODED_AT_ONCE),
         }

@@ -4,7 +4,9 @@
 //! passes the answer on; the leader decides by `engine/leader/origin_fetches.rs`, and here it is done: the fetch in a
 //! task of its own, which no client that goes away can end, and the write of its value under the lease of its key.
 
-use super::{EntryOf, INLINE_TEXT_BYTES, LeaderAnswer, ReadQuery as _, RoleContext, Service};
+use super::{
+    EntryOf, INLINE_TEXT_BYTES, LeaderAnswer, ReadQuery as _, RoleContext, Service, revalidation::RevalidationSet,
+};
 use crate::{
     api::error::{ApiError, ErrorKind},
     base::clock::LoggedTime,
@@ -18,7 +20,7 @@ use crate::{
         OriginRules, SharedFetches,
     },
     net::{
-        address_limits::Usage,
+        address_limits::{Line, Usage},
         origin_client::{FetchedValue, OriginClient, OriginError},
         write_forwarder::{ForwardError, ForwardedAnswer, WriteForwarder},
     },
@@ -37,13 +39,16 @@ pub struct OriginSource {
     pub rules: OriginRules,
     /// Reads that a follower has passed on and that are not answered yet.
     forwarded: Semaphore,
+    /// Stale values of which a follower has its leader asked behind an answer.
+    revalidations: Arc<RevalidationSet>,
 }
 
 impl OriginSource {
     /// An origin that nobody has asked yet.
     pub fn new(client: OriginClient, rules: OriginRules) -> Self {
         // Fewer than the places at the forwarder: an origin that is slow leaves places for writes.
-        Self { client, rules, forwarded: Semaphore::new(ORIGIN_READS_FORWARDED) }
+        let forwarded = Semaphore::new(ORIGIN_READS_FORWARDED);
+        Self { client, rules, forwarded, revalidations: Arc::default() }
     }
 }
 
@@ -99,7 +104,7 @@ impl Service {
         &self,
         wanted: ThroughRead<'_>,
         usage: &Usage,
-        ask_leader: impl FnOnce(WriteForwarder) -> F + Send,
+        ask_leader: impl FnOnce(WriteForwarder) -> F + Send + 'static,
     ) -> Result<ThroughAnswer, ApiError>
     where
         F: Future<Output = Result<ForwardedAnswer, ForwardError>> + Send,
@@ -115,9 +120,19 @@ impl Service {
             stale => stale,
         };
         self.metrics.entries_read(0, u64::from(wanted.stated.is_none()));
+        let role = self.role();
+        let leads = role.leader().is_some() && !role.is_ending;
+        let stale = match stale {
+            // Never behind the leader or the origin, nor behind a change of roles. A leader decides below.
+            Some(stale) if !leads && self.serves_at_once(&stale) => {
+                self.revalidate(&role, wanted, ask_leader);
+                return Ok(ThroughAnswer::Here(stale));
+            }
+            stale => stale,
+        };
         let role = self.settled_role().await;
         match role.forward() {
-            Some(leader) => self.ask_leader(leader, (wanted, stale), ask_leader).await,
+            Some(leader) => self.ask_leader((leader, usage), (wanted, stale), ask_leader).await,
             None => self.fetch_through(&role, wanted).await.map(ThroughAnswer::Here),
         }
     }
@@ -139,7 +154,7 @@ impl Service {
     /// On a follower: the leader's answer, or what is stale here while there is no leader.
     async fn ask_leader<F>(
         &self,
-        leader: &WriteForwarder,
+        (leader, usage): (&WriteForwarder, &Usage),
         (wanted, stale): (ThroughRead<'_>, Option<ThroughValue>),
         ask: impl FnOnce(WriteForwarder) -> F,
     ) -> Result<ThroughAnswer, ApiError>
@@ -155,8 +170,10 @@ impl Service {
             return Err(other.as_refusal());
         }
         let Some(origin) = &self.origin else { return Err(no_origin()) };
-        let waited = timeout(Duration::from_millis(FORWARD_PATIENCE_MS), origin.forwarded.acquire()).await;
-        let Ok(Ok(_place)) = waited else {
+        // One address waits for its own turn first, and so others come in between.
+        let place = async { (usage.turn(Line::OriginReads).await, origin.forwarded.acquire().await) };
+        let waited = timeout(Duration::from_millis(FORWARD_PATIENCE_MS), place).await;
+        let Ok((_turn, Ok(_place))) = waited else {
             return stale.filter(|stale| self.serves_on_error(stale)).map(ThroughAnswer::Here).ok_or_else(too_many);
         };
         match ask(leader.clone()).await {
@@ -169,6 +186,32 @@ impl Service {
                 )),
             },
         }
+    }
+
+    /// On a follower: has the leader asked behind an answer.
+    fn revalidate<F>(
+        &self,
+        role: &RoleContext,
+        wanted: ThroughRead<'_>,
+        ask: impl FnOnce(WriteForwarder) -> F + Send + 'static,
+    ) where
+        F: Future<Output = Result<ForwardedAnswer, ForwardError>> + Send,
+    {
+        let (Some(leader), Some(origin), None) = (role.forward(), &self.origin, self.leads_another()) else { return };
+        let key = OriginKey { namespace: wanted.namespace.into(), key: wanted.key.into() };
+        // One that another follower has passed on is that one's to ask about: it is one hop.
+        let Some(turn) = origin.revalidations.begin(key).filter(|_| wanted.stated.is_none()) else { return };
+        let leader = leader.clone();
+        tokio::spawn(async move {
+            let _turn = turn;
+            // Its value comes as a record; where there is none, the next read asks again.
+            let _ = ask(leader).await;
+        });
+    }
+
+    fn serves_at_once(&self, value: &ThroughValue) -> bool {
+        let rules = self.origin.as_ref().map(|origin| origin.rules);
+        value.stale_since_ms.zip(rules).is_some_and(|(since_ms, rules)| rules.serves_at_once(since_ms))
     }
 
     fn serves_on_error(&self, value: &ThroughValue) -> bool {
@@ -225,8 +268,13 @@ impl Service {
                 }
             }
         };
+        let position = self.current()?.reader.read().position();
         match held.filter(|held| failed != FetchFailure::NotFound && self.serves_on_error(held)) {
             Some(stale) => Ok(stale),
+            // At a position, as every answer that finds nothing: it is the origin's word, of this database.
+            None if failed == FetchFailure::NotFound => {
+                Err(of_failure(&failed).read_at(self.current()?.identity.token(position), None))
+            }
             None => Err(of_failure(&failed)),
         }
     }
@@ -250,7 +298,9 @@ impl Service {
         self.metrics.origin.loads.inc();
         let fetched = origin.client.fetch(&order.key.key).await;
         let failure = fetched.as_ref().err().map(failure_of);
-        if let Some(failure) = failure.as_ref().filter(|failure| **failure != FetchFailure::NotFound) {
+        if let Some(failure) =
+            failure.as_ref().filter(|failure| !matches!(failure, FetchFailure::NotFound | FetchFailure::Busy))
+        {
             self.metrics.origin.errors.inc();
             tracing::debug!("no value for {}: {failure}", order.key.key.escape_debug());
         }
@@ -269,7 +319,7 @@ impl Service {
         &self,
         leader: &Leader,
         order: &FetchOrder,
-        FetchedValue { bytes, content_type }: FetchedValue,
+        FetchedValue { bytes, content_type, share: _share }: FetchedValue,
         rules: &OriginRules,
     ) -> Option<FetchAnswer> {
         let is_small = bytes.len() <= INLINE_TEXT_BYTES;
@@ -329,6 +379,7 @@ fn failure_of(error: &OriginError) -> FetchFailure {
     match error {
         OriginError::NotFound => FetchFailure::NotFound,
         OriginError::TimedOut => FetchFailure::TimedOut,
+        OriginError::Busy => FetchFailure::Busy,
         OriginError::NoUrl => FetchFailure::Failed("no URL of the origin can name this key".into()),
         OriginError::Failed(why) => FetchFailure::Failed(why.as_str().into()),
     }
@@ -340,6 +391,7 @@ fn of_failure(failure: &FetchFailure) -> ApiError {
         FetchFailure::TimedOut => {
             ApiError::new(ErrorKind::OriginTimeout, "the origin has not answered within --origin-timeout; ask again")
         }
+        FetchFailure::Busy => ApiError::new(ErrorKind::OriginBusy, format!("{failure}; ask again")),
         FetchFailure::Failed(why) => ApiError::new(ErrorKind::OriginFailed, format!("{why}; ask again")),
     }
 }

@@ -54,6 +54,11 @@ impl OriginRules {
         Some(self.stale_ms() - left_ms)
     }
 
+    /// Returns whether a value that ceased to be fresh so long ago is served at once, and fetched behind that.
+    pub fn serves_at_once(&self, stale_since_ms: u64) -> bool {
+        stale_since_ms < self.stale_while_revalidate_ms
+    }
+
     /// Returns whether a value that ceased to be fresh so long ago may be served where the origin gives none.
     pub fn serves_on_error(&self, stale_since_ms: u64) -> bool {
         stale_since_ms < self.stale_if_error_ms
@@ -81,6 +86,9 @@ pub enum FetchFailure {
     /// It cannot be reached, or has answered with something else.
     #[error("{0}")]
     Failed(Box<str>),
+    /// Values that are being fetched take as much memory as they may: it was not waited for.
+    #[error("values that are being fetched take as much memory as they may")]
+    Busy,
 }
 
 /// A fetch that is to be made.
@@ -172,7 +180,7 @@ impl<W> OriginFetches<W> {
             Some(KeptValue { stale_since_ms, .. }) => stale_since_ms,
             None => None,
         };
-        let serves_at_once = stale_since_ms.is_some_and(|since| since < rules.stale_while_revalidate_ms);
+        let serves_at_once = stale_since_ms.is_some_and(|since| rules.serves_at_once(since));
         if let Some(failure) = self.failures.get(key, now) {
             // What the origin says is gone is not served on.
             let may_serve = failure != FetchFailure::NotFound
@@ -221,6 +229,10 @@ impl<W> OriginFetches<W> {
         let Some(failure) = failure else { return FetchEnd::Store };
         // A write has come since: the failure is of what was before.
         if self.by_key.get(&fetch.key) != Some(&id) {
+            return FetchEnd::Nothing;
+        }
+        // The origin has not failed: the next who asks may find room.
+        if *failure == FetchFailure::Busy {
             return FetchEnd::Nothing;
         }
         inject!(ForgetsFailures, return FetchEnd::Nothing);

@@ -47,7 +47,7 @@ async fn a_block_that_nobody_asks_for_any_more_takes_room_until_it_is_counted() 
 #[tokio::test]
 async fn the_block_of_another_address_is_behind_no_more_of_a_greedy_one_than_are_counted() {
     let state = Arc::new(super::super::test_support::state());
-    let lines = LineLimits { bulk_blocks: BULK_BLOCKS, long_texts: 1, forwarded_writes: 1 };
+    let lines = LineLimits { bulk_blocks: BULK_BLOCKS, long_texts: 1, forwarded_writes: 1, origin_reads: 1 };
     let addresses = AddressLimits::new(AddressShares::new(Some(1), 2), lines);
     let usage = |last| addresses.usage([10, 0, 0, last].into());
     let (greedy, other) = (bulk(&state, &usage(1)), bulk(&state, &usage(2)));

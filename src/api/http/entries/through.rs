@@ -12,9 +12,10 @@ use super::{
 };
 use crate::{
     api::{
-        error::ApiError,
+        error::{ApiError, BEHIND_A_PROXY, ErrorKind},
         service::{ThroughAnswer, ThroughRead},
     },
+    net::budget::BudgetRefusal,
     net::write_forwarder::{OutgoingWrite, TRY_TIMEOUT, WriteForwarder},
 };
 use bytes::Bytes;
@@ -61,7 +62,10 @@ async fn through(request: RouteRequest, namespace: Cow<'_, str>, target: String)
         OutgoingWrite { method: Method::GET, target, headers: fields, body: Bytes::new(), patience: TRY_TIMEOUT };
     let metrics = Arc::clone(&read.state.service.metrics);
     // It changes nothing, so it needs no key to be sent again.
-    let ask_leader = |leader: WriteForwarder| async move { leader.write(&question, None, &metrics.forwarded).await };
+    // Of one address, half of those that may wait: a client that asks for ever new keys leaves room for others.
+    let _waiting = read.state.budgets.origin_reads.take(&read.usage, 1).map_err(too_many)?;
+    let ask_leader =
+        move |leader: WriteForwarder| async move { leader.write(&question, None, &metrics.forwarded).await };
     match read.state.service.read_through(wanted, &read.usage, ask_leader).await? {
         ThroughAnswer::FromLeader(answer) => Ok(writes::passed_back(answer)),
         ThroughAnswer::Here(value) => {
@@ -73,4 +77,14 @@ async fn through(request: RouteRequest, namespace: Cow<'_, str>, target: String)
             Ok(response)
         }
     }
+}
+
+fn too_many(exhausted: BudgetRefusal) -> ApiError {
+    let detail = match exhausted {
+        BudgetRefusal::All => "as many values are fetched, or waited for, as may be; ask again".to_owned(),
+        BudgetRefusal::Address { share, .. } => format!(
+            "{share} reads of this address wait for values of the origin already, its share; ask again; {BEHIND_A_PROXY}"
+        ),
+    };
+    ApiError::new(ErrorKind::OriginBusy, detail)
 }
