@@ -148,6 +148,18 @@ pub enum Defect {
     GivesUpWithoutALeader,
     /// A forwarded write goes wherever a follower sends it on to, again and again.
     FollowsEveryName,
+    /// Lines that counted before their answer was lost are left out of the totals of their body.
+    ForgetsALostAnswer,
+    /// All parts of a body without a stream have one key.
+    GivesPartsOneKey,
+    /// A part of a body counts though it has other lines than it states.
+    TakesPartsInPart,
+    /// A read is sent on without the word that it has been sent on.
+    PassesReadsOnAgain,
+    /// The refusal of another node that has no data passes for the answer to a read.
+    BelievesNodesThatAreNotReady,
+    /// A read of a path that a URL cannot hold is sent as one of another path.
+    AsksForAnotherPath,
 }
 
 /// The places that a leader passes, most of them a replica too: each is a [`pass`] at the line it is named for.

@@ -3,8 +3,11 @@
 //! One hop: the other node is told that the read has come from one, and passes it on to nobody.
 
 use super::http_client;
-use crate::base::limits;
-use reqwest::{Client, Method, Response, StatusCode, Url, header::HeaderMap};
+use crate::{base::failpoint::inject, base::limits};
+use reqwest::{
+    Client, Method, Response, StatusCode, Url,
+    header::{HeaderMap, HeaderValue},
+};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -57,21 +60,22 @@ impl ReadFallback {
         headers: &HeaderMap,
     ) -> Option<PeerAnswer> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        let mut headers = headers.clone();
+        headers.insert(READ_FORWARDED, HeaderValue::from_static("1"));
+        inject!(PassesReadsOnAgain, headers.remove(READ_FORWARDED));
         let asked = async {
             for node in nodes.iter().take(limits::FALLBACK_NODES) {
                 let Ok(url) = node.parse::<Url>().and_then(|base| base.join(target)) else { continue };
                 // A URL has no dots and no backslashes in its path: such a path would ask for something else there.
-                if url.path() != target.split('?').next().unwrap_or_default() {
+                let mut is_same = url.path() == target.split('?').next().unwrap_or_default();
+                inject!(AsksForAnotherPath, is_same = true);
+                if !is_same {
                     return None;
                 }
-                let request =
-                    self.http.request(method.clone(), url).headers(headers.clone()).header(READ_FORWARDED, "1");
-                let refuses = |status| status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::NOT_FOUND;
-                match request.send().await {
-                    // It is not ready either, or an earlier release without this route.
-                    Ok(response) if refuses(response.status()) && !is_of_data(&response) => {}
-                    Ok(response) => return Some((node.clone(), response)),
-                    Err(_) => {}
+                let request = self.http.request(method.clone(), url).headers(headers.clone());
+                let Ok(response) = request.send().await else { continue };
+                if is_of_data(&response) {
+                    return Some((node.clone(), response));
                 }
             }
             None
@@ -81,7 +85,13 @@ impl ReadFallback {
     }
 }
 
-/// Returns whether an answer was given at a position, even if it is that there is no such entry.
+/// Returns whether an answer is to be passed on: it was given at a position, even if it is that there is no such entry,
+/// or it is none of a node that is not ready, or of an earlier release without this route.
 fn is_of_data(response: &Response) -> bool {
-    response.headers().contains_key("memdb-position")
+    inject!(BelievesNodesThatAreNotReady, return true);
+    let refuses = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::NOT_FOUND].contains(&response.status());
+    !refuses || response.headers().contains_key("memdb-position")
 }
+
+#[cfg(test)]
+mod tests;

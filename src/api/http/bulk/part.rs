@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     api::error::{ApiError, ErrorKind},
+    base::failpoint::inject,
     base::limits::BULK_BLOCK_BYTES,
     engine::leader::AckLevel,
     net::budget::BudgetShare,
@@ -56,6 +57,17 @@ impl PartLines {
         format!("{done}-{so_far:x}-{upto}-{hash:x}-{}", u8::from(*first_too_long))
     }
 
+    /// The bytes of the longest line; `None` if these are not as many whole lines as it states.
+    fn longest_of(&self, bytes: &[u8]) -> Option<usize> {
+        let (mut lines, mut longest, mut from) = (0, 0, 0);
+        for end in memchr::memchr_iter(b'\n', bytes) {
+            (lines, longest, from) = (lines + 1, longest.max(end - from), end + 1);
+        }
+        let mut is_whole = lines == self.upto - self.done && from == bytes.len();
+        inject!(TakesPartsInPart, is_whole = true);
+        is_whole.then_some(longest)
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let mut fields = text.split('-');
         let mut next = || fields.next();
@@ -87,7 +99,9 @@ impl StreamPart {
     pub(super) fn take_key(&self, naming: &mut DedupHeaders) -> Option<Box<str>> {
         let Self::Lines(lines) = self else { return None };
         let key = naming.key.take()?;
-        Some(format!("{BULK_STREAM}{key}:{}", lines.upto).into())
+        let mut part = lines.upto;
+        inject!(GivesPartsOneKey, part = 0);
+        Some(format!("{BULK_STREAM}{key}:{part}").into())
     }
 }
 
@@ -120,16 +134,9 @@ impl BulkRequest {
             done.skipped = part.upto;
             return Ok(());
         }
-        let (mut lines, mut longest, mut from) = (0, 0, 0);
-        for end in memchr::memchr_iter(b'\n', &bytes) {
-            (lines, longest, from) = (lines + 1, longest.max(end - from), end + 1);
-        }
-        if lines != part.upto - part.done || from != bytes.len() {
-            return Err(ApiError::new(
-                ErrorKind::InvalidBody,
-                "these are not the lines that Memdb-Stream-Lines states",
-            ));
-        }
+        let longest = part.longest_of(&bytes).ok_or_else(|| {
+            ApiError::new(ErrorKind::InvalidBody, "these are not the lines that Memdb-Stream-Lines states")
+        })?;
         let PartLines { done: before, so_far, upto, hash, first_too_long } = *part;
         let block = LineBlock { bytes, done: before, upto, so_far, hash, first_too_long, longest };
         done.skipped = before;
@@ -183,6 +190,7 @@ impl BulkRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::failpoint::{Defect, inject_defect};
 
     #[test]
     fn the_place_of_lines_is_read_as_it_is_stated() {
@@ -195,5 +203,46 @@ mod tests {
         }
         assert_eq!(read_state("12-ff"), Some((12, 255)));
         assert_eq!(read_state("12"), None);
+    }
+
+    fn part(done: u64, upto: u64) -> PartLines {
+        PartLines { done, so_far: 0, upto, hash: 0, first_too_long: false }
+    }
+
+    /// Looks at what counts each line of a part once, and whole.
+    fn check() -> Result<(), String> {
+        let key = |upto| {
+            let mut naming = DedupHeaders { key: Some("k".to_owned()), ..DedupHeaders::default() };
+            StreamPart::Lines(part(0, upto)).take_key(&mut naming)
+        };
+        if key(3) != key(3) || key(3) == key(5) {
+            return Err(format!("the keys of two parts are {:?} and {:?}", key(3), key(5)));
+        }
+        for (lines, longest) in [
+            ("a\nbcd\n", Some(3)),
+            ("\n\n", Some(0)),
+            ("a\n", None),
+            ("a\nb\nc\n", None),
+            ("a\nb\nc", None),
+            ("", None),
+        ] {
+            if part(7, 9).longest_of(lines.as_bytes()) != longest {
+                return Err(format!("{lines:?} passes for two lines, or does not"));
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_part_has_the_lines_that_it_states_and_a_key_of_its_own() {
+        check().unwrap_or_else(|wrong| panic!("{wrong}"));
+    }
+
+    #[test]
+    fn planted_defects_of_parts_are_found() {
+        for defect in [Defect::GivesPartsOneKey, Defect::TakesPartsInPart] {
+            let _injected = inject_defect(Some(defect));
+            assert!(check().is_err(), "{defect:?} is not found");
+        }
     }
 }

@@ -21,6 +21,7 @@ use crate::{
         },
         service::{AcceptedWrite, LeaderAnswer},
     },
+    base::failpoint::inject,
     base::position::PositionToken,
     engine::leader::WriteReceipt,
     net::address_limits::{Line, Usage},
@@ -287,7 +288,9 @@ impl BulkProgress {
         self.refusals.truncate(REFUSALS_TOLD);
         self.refused += told.refused;
         // It had counted, and its answer was lost.
-        if told.taken == 0 && told.refused == 0 && told.skipped == part.upto {
+        let mut had_counted = told.taken == 0 && told.refused == 0 && told.skipped == part.upto;
+        inject!(ForgetsALostAnswer, had_counted = false);
+        if had_counted {
             self.taken += part.upto - part.done;
             self.words += told.stream_words.saturating_sub(before.words);
             self.left_out += told.stream_left_out.saturating_sub(before.left_out);
@@ -313,4 +316,48 @@ impl PartAnswer {
 
 fn unreadable() -> ApiError {
     ApiError::new(ErrorKind::OutcomeUnknown, "the leader's answer cannot be read; the lines may be applied")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::failpoint::{Defect, inject_defect};
+
+    fn told(answer: serde_json::Value) -> PartAnswer {
+        serde_json::from_value(answer).expect("an answer to a part")
+    }
+
+    /// Two parts of a stream, the first of which is counted by a leader that dies before it answers: the body is told
+    /// of all its lines, each once.
+    fn check() -> Result<(), String> {
+        let part = |done, upto| PartLines { done, so_far: 0, upto, hash: 0, first_too_long: false };
+        let repeated = serde_json::json!({
+            "taken": 0, "skipped": 3, "refused": 0, "words": 0, "left_out": 0,
+            "stream_lines": 3, "stream_words": 12, "stream_left_out": 1,
+        });
+        let next = serde_json::json!({
+            "taken": 2, "skipped": 3, "refused": 1, "words": 5, "left_out": 0,
+            "stream_lines": 5, "stream_words": 17, "stream_left_out": 1,
+        });
+        let before = BulkTotals { lines: 1, words: 10, left_out: 0 };
+        let mut done = BulkProgress::default();
+        let first = told(repeated);
+        done.add(&part(1, 3), before, &first);
+        done.add(&part(3, 6), first.total(), &told(next));
+        match (done.taken, done.refused, done.words, done.left_out) {
+            (4, 1, 7, 1) => Ok(()),
+            wrong => Err(format!("lines taken and refused, words and what was left out are {wrong:?}")),
+        }
+    }
+
+    #[test]
+    fn a_part_whose_answer_was_lost_is_told_of_once() {
+        check().unwrap_or_else(|wrong| panic!("{wrong}"));
+    }
+
+    #[test]
+    fn planted_defects_of_a_relay_are_found() {
+        let _injected = inject_defect(Some(Defect::ForgetsALostAnswer));
+        assert!(check().is_err(), "it is not found");
+    }
 }
