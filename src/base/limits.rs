@@ -76,8 +76,9 @@ pub const KEY_WINDOW_MS: u64 = 10_000;
 pub const QUEUE_TICK_MS: u64 = 10;
 /// Milliseconds in which increments of one key leave their window together: a key has at most a hundred such amounts.
 pub const WINDOW_TICK_MS: u64 = 100;
-/// Amounts in the windows of all keys, some 200 bytes each; beyond it increments are refused.
-pub const MAX_KEY_WINDOWS: usize = 1 << 20;
+/// Amounts in the windows of all keys; beyond it increments are refused. Of keys of 16 bytes with one amount each, they
+/// take 160 MB: some 310 bytes each, which are part of the memory for words and counts.
+pub const MAX_KEY_WINDOWS: usize = 1 << 19;
 /// Lines in a second that the node's log has about increments that were set aside, some 100 bytes each: a burst fills
 /// no disk. Those beyond it are told of by their number.
 pub const SIDELINED_LINES_PER_SECOND: u64 = 10_000;

@@ -51,6 +51,8 @@ pub(super) fn of_queues(totals: &QueueTotals, now: LoggedTime, metrics: &NodeMet
     };
     let help = "Increments of counters that wait, by queue.";
     families.gauge("memdb_increments_waiting", help, &["queue"], each(|queue| queue.increments as f64));
+    let help = "Bytes of memory of the queues of counters and the windows of their keys, about.";
+    families.gauge("memdb_increments_bytes", help, &[], vec![(vec![], totals.bytes as f64)]);
     let help = "Seconds for which the oldest increment has waited, by queue.";
     families.gauge("memdb_increments_oldest_seconds", help, &["queue"], each(|queue| queue.oldest_ms as f64 / 1e3));
 }

@@ -46,6 +46,11 @@ impl KeyWindows {
         self.amounts.first().map(|(tick_ms, ..)| left_at(tick_ms))
     }
 
+    /// Bytes of memory that they take, about.
+    pub fn bytes(&self) -> usize {
+        self.amounts.bytes()
+    }
+
     /// Returns whether as many amounts are kept as may be.
     pub fn is_full(&self) -> bool {
         self.amounts.len() >= limits::MAX_KEY_WINDOWS

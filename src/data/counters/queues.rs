@@ -10,6 +10,9 @@ use super::{
 use crate::{base::clock::LoggedTime, base::failpoint::inject, base::limits};
 use std::{collections::BTreeSet, sync::Arc};
 
+/// Bytes of a key that is eligible: its place in a tree whose nodes are half empty.
+const ELIGIBLE_BYTES: usize = 48;
+
 /// The queues, and the windows of the keys.
 #[derive(Clone, Debug)]
 pub struct CounterQueues {
@@ -73,6 +76,8 @@ pub struct QueueLength {
 pub struct QueueTotals {
     /// The lengths.
     pub lengths: [QueueLength; 3],
+    /// Bytes of memory that they and the windows of the keys take, about.
+    pub bytes: usize,
 }
 
 impl CounterQueues {
@@ -250,12 +255,19 @@ impl CounterQueues {
     /// The lengths of the queues.
     pub fn totals(&self) -> QueueTotals {
         QueueTotals {
+            bytes: self.bytes(),
             lengths: CounterQueue::QUEUES.map(|queue| {
                 let queue = self.queue(queue);
                 let oldest = queue.first().map(|(tick_ms, ..)| LoggedTime::from_ms(tick_ms));
                 QueueLength { increments: queue.total(), oldest }
             }),
         }
+    }
+
+    /// Bytes of memory that they take, about.
+    pub fn bytes(&self) -> usize {
+        let queues = [&self.main, &self.excess, &self.stale, &self.window.amounts].map(TickedAmounts::bytes);
+        queues.iter().sum::<usize>() + self.eligible.len() * ELIGIBLE_BYTES
     }
 
     /// The room of a key's window; `None`: without bound.

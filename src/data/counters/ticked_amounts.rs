@@ -1,9 +1,16 @@
 //! Amounts by key and tick, the oldest first.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
+
+/// Bytes of a key beside its text: its place in the map, which may be half empty, and two allocations.
+const KEY_BYTES: usize = 224;
+/// Bytes of an amount: its place among all, whose nodes are half empty where ticks come in order, and in its key's.
+const AMOUNT_BYTES: usize = 72;
+/// Places for amounts that a key keeps though it does not need them.
+const SPARE_AMOUNTS: usize = 16;
 
 /// The amounts of one queue. Ticks are milliseconds of logged time.
 #[derive(Clone, Debug, Default)]
@@ -11,11 +18,14 @@ pub(super) struct TickedAmounts {
     in_order: BTreeSet<(u64, Arc<str>)>,
     of_keys: HashMap<Arc<str>, KeyAmounts>,
     total: u128,
+    /// Bytes of the keys' text.
+    text_bytes: usize,
 }
 
 #[derive(Clone, Debug, Default)]
 struct KeyAmounts {
-    ticks: BTreeMap<u64, u64>,
+    /// The amount of each tick, in order: nearly all come at the end and go at the front.
+    ticks: VecDeque<(u64, u64)>,
     sum: u128,
 }
 
@@ -25,42 +35,58 @@ impl TickedAmounts {
         // One allocation for a key, however many ticks it has.
         let known = self.of_keys.get_key_value(key).map_or(key, |(known, _)| known);
         let key = Arc::clone(known);
-        let of_key = self.of_keys.entry(Arc::clone(&key)).or_default();
+        let of_key = self.of_keys.entry(Arc::clone(&key)).or_insert_with(|| {
+            self.text_bytes += key.len();
+            KeyAmounts::default()
+        });
         // A file may hold any amounts: their sums are wider, so that they stay exact. What is taken away was looked at
         // before.
         let sum = |old: u128| old.saturating_add_signed(amount.into());
-        let at_tick = of_key.ticks.entry(tick_ms).or_insert_with(|| {
+        let place = of_key.ticks.binary_search_by_key(&tick_ms, |(tick_ms, _)| *tick_ms).unwrap_or_else(|place| {
+            of_key.ticks.insert(place, (tick_ms, 0));
             self.in_order.insert((tick_ms, Arc::clone(&key)));
-            0
+            place
         });
+        let at_tick = &mut of_key.ticks[place].1;
         *at_tick = at_tick.saturating_add_signed(amount);
+        let is_done = *at_tick == 0;
         (of_key.sum, self.total) = (sum(of_key.sum), sum(self.total));
         // Nothing stays behind of a key that is done: keys are the clients' to choose, and there is no end of them.
-        if *at_tick == 0 {
-            of_key.ticks.remove(&tick_ms);
+        if is_done {
+            of_key.ticks.remove(place);
+            if of_key.ticks.len() + SPARE_AMOUNTS < of_key.ticks.capacity() / 4 {
+                of_key.ticks.shrink_to(of_key.ticks.len() * 2);
+            }
             if of_key.sum == 0 {
                 self.of_keys.remove(&key);
+                self.text_bytes -= key.len();
             }
             self.in_order.remove(&(tick_ms, key));
         }
     }
 
+    /// Bytes of memory that they take, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.of_keys.len() * KEY_BYTES + self.text_bytes + self.in_order.len() * AMOUNT_BYTES
+    }
+
     /// The oldest amount: its tick, its key, and how much it is.
     pub(super) fn first(&self) -> Option<(u64, &Arc<str>, u64)> {
         let (tick_ms, key) = self.in_order.first()?;
-        Some((*tick_ms, key, self.of_keys[key].ticks[tick_ms]))
+        let of_key = &self.of_keys[key].ticks;
+        let place = of_key.binary_search_by_key(tick_ms, |(tick_ms, _)| *tick_ms).expect("both have each amount");
+        Some((*tick_ms, key, of_key[place].1))
     }
 
     /// The oldest amount of a key.
     pub(super) fn first_of(&self, key: &str) -> Option<(u64, &Arc<str>, u64)> {
         let (key, of_key) = self.of_keys.get_key_value(key)?;
-        of_key.ticks.first_key_value().map(|(tick_ms, amount)| (*tick_ms, key, *amount))
+        of_key.ticks.front().map(|(tick_ms, amount)| (*tick_ms, key, *amount))
     }
 
     /// All amounts of a key, with their ticks.
     pub(super) fn of_key(&self, key: &str) -> impl Iterator<Item = (u64, u64)> + '_ {
-        let ticks = self.of_keys.get(key).into_iter().flat_map(|of_key| &of_key.ticks);
-        ticks.map(|(tick_ms, amount)| (*tick_ms, *amount))
+        self.of_keys.get(key).into_iter().flat_map(|of_key| &of_key.ticks).copied()
     }
 
     /// The sum of a key.
@@ -102,6 +128,6 @@ mod tests {
         for (tick_ms, key, amount) in [(10, &b, -1), (20, &a, -5), (30, &b, -1)] {
             amounts.add(tick_ms, key, amount);
         }
-        assert_eq!((amounts.first(), amounts.total(), amounts.len(), amounts.of_keys.len()), (None, 0, 0, 0));
+        assert_eq!((amounts.first(), amounts.total(), amounts.len(), amounts.bytes()), (None, 0, 0, 0));
     }
 }

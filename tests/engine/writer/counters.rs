@@ -1,9 +1,9 @@
 //! Increments of counters: what waits is in records, and comes through whatever happens to the Writer.
 
-use super::node::{Node, Options, batch};
+use super::node::{Node, Options, add, batch};
 use memdb::{
     data::counters::{COUNTERS_STORED, CounterLimits, QUEUES_STORED},
-    data::counts::WriteOp,
+    data::counts::{AdmissionLimits, WriteOp},
     engine::leader::{WriteError, WriterSettings},
 };
 use std::sync::atomic::Ordering;
@@ -73,6 +73,24 @@ fn what_waits_at_a_clean_stop_is_counted_by_the_next_leader() {
         node.tick();
     }
     assert_eq!(counter(&node, "k"), 100);
+}
+
+#[test]
+fn queues_are_part_of_the_memory_budget() {
+    let admission = AdmissionLimits { memory_bytes: 1 << 20, ..AdmissionLimits::default() };
+    let counters = CounterLimits { main: u64::MAX, worker_rate: Some(1), ..CounterLimits::default() };
+    let writer = WriterSettings { counters, admission, ..WriterSettings::default() };
+    let mut node = Node::new(Options { writer, ..Options::default() });
+    let refused = (0..100_000).find_map(|at| node.one(increment(&format!("key-{at}"))).err());
+    assert_eq!(refused, Some(WriteError::MemoryFull));
+    let stored = node.store().bytes();
+    // Each key waits and has a window, beside the two words that say so.
+    assert!(stored < admission.memory_bytes / 2, "the queues themselves have the rest of it: {stored} bytes");
+    let words = (0..2_000).map(|at| (format!("word{at}"), 1)).collect::<Vec<_>>();
+    let words: Vec<(&str, i64)> = words.iter().map(|(word, amount)| (word.as_str(), *amount)).collect();
+    assert_eq!(node.one(add(&words)), Err(WriteError::MemoryFull), "words find no room beside them");
+    node.one(batch("counters", WriteOp::DropNamespace, &[])).expect("taking away is never refused");
+    assert!(node.one(add(&words)).is_ok());
 }
 
 #[test]

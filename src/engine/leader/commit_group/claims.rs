@@ -78,6 +78,9 @@ impl CommitGroup {
         (changes, batch): (&[PlannedChange], &mut WriteBatch),
         receipt: &mut WriteReceipt,
     ) -> Result<(), WriteError> {
+        // What waits is held by the queues too, beside its words: one budget bounds both.
+        let beside = self.increments.bytes() + self.posts.bytes();
+        let limits = &AdmissionLimits { memory_bytes: limits.memory_bytes.saturating_sub(beside), ..*limits };
         if let Some(admitted) = self.admit_counters(store, limits, batch, receipt) {
             return admitted;
         }

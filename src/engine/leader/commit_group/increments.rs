@@ -46,6 +46,11 @@ impl PendingIncrements {
         let (sidelined, untold) = Default::default();
         Self { queues, limits, sidelined, untold, admitted: 0, amounts: WordCounts::new(store.hasher()) }
     }
+
+    /// Bytes of memory that the queues take, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.queues.bytes()
+    }
 }
 
 impl CommitGroup {
