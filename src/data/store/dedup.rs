@@ -204,7 +204,9 @@ impl DedupWindow {
         let (namespace, key) = (entry.name.namespace(), entry.name.name());
         let hash = hash_of(hasher, namespace, key);
         let is_known = self.key_at(hash, namespace, key).is_some_and(|known| known.position >= entry.position);
-        if is_known || !self.is_current(&entry, self.time_ms) {
+        // Also if it is young beside the keys that are left: the time at which it left is not in the window.
+        let had_left = self.keys.back().is_some_and(|last| entry.position < last.position);
+        if is_known || had_left || !self.is_current(&entry, self.time_ms) {
             return;
         }
         // A name that comes again after its age: the index moves on to the new entry, the old one leaves unfound.

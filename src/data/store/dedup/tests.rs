@@ -125,6 +125,17 @@ fn older_records_over_a_later_window_bring_nothing_back() {
 }
 
 #[test]
+fn a_key_that_left_by_the_end_of_a_walk_does_not_come_back_behind_younger_ones() {
+    let mut window = window();
+    // The walk ended at 105 ms, when "a" had left; the key that is left alone does not say so.
+    window.restore(DedupEntry::new(&settled("b", 0, 7), 0, Position::new(1, 2), ms(50)));
+    window.record(&settled("a", 0, 7), Position::new(1, 1), ms(0));
+    assert_eq!(window.len(), (1, 0));
+    window.record(&settled("c", 0, 7), Position::new(1, 2), ms(50));
+    assert_eq!(window.len(), (2, 0), "it is of the same record");
+}
+
+#[test]
 fn a_stream_goes_on_by_one() {
     let mut window = window();
     assert_eq!(window.check(("words", &stream("s", 2), 7), ms(0), 0), RepeatCheck::Gap { expected: 1 });
