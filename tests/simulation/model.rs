@@ -7,6 +7,7 @@ pub use counters::{QueueWork, gained};
 pub use entries::{Changes, EntryKey, Held};
 
 use crate::{client::Wish, entries::EntryWish};
+use counters::CounterOutcome;
 use memdb::{
     base::hash::WordHasher,
     base::position::Position,
@@ -63,6 +64,8 @@ pub enum Verdict {
     Counted {
         entries: u64,
         quota: Option<RateQuota>,
+        /// Of a counter that was taken away: its value, and the increments that waited for it.
+        removed: Option<(u64, u64)>,
     },
     Repeat(Done),
     Reused,
@@ -111,9 +114,9 @@ impl State {
         };
         let entries = plan.requested;
         let before = self.counts.get(&*batch.namespace).cloned();
-        let (mut exchanged, mut quota) = (BTreeMap::new(), None);
+        let (mut exchanged, mut told) = (BTreeMap::new(), CounterOutcome::default());
         let counted = if *batch.namespace == *COUNTERS {
-            self.admit_counters(batch, (counters, now_ms), found_no_memory).map(|left| quota = left)
+            self.admit_counters(batch, (counters, now_ms), found_no_memory).map(|outcome| told = outcome)
         } else if plan.ends_a_claim {
             batch.counts.iter().for_each(|counted| *exchanged.entry(counted.word).or_default() += counted.amount);
             plan.given_back.iter().for_each(|(word, count)| *exchanged.entry(&**word).or_default() -= count);
@@ -148,21 +151,25 @@ impl State {
                 IdempotencyKey::Lines { words, left_out, .. } => (*words, *left_out),
                 _ => (0, 0),
             };
+            let (words, distinct, left_out) = match told.removed {
+                Some((value, waited)) => (u64::from(value + waited > 0), value, waited),
+                None => (words + batch.words, batch.counts.len() as u64, left_out + batch.left_out),
+            };
             let done = Done {
                 number,
                 fingerprint: batch.fingerprint,
                 position,
                 time_ms: now_ms,
-                words: words + batch.words,
-                distinct: batch.counts.len() as u64,
-                left_out: left_out + batch.left_out,
+                words,
+                distinct,
+                left_out,
                 entries,
             };
             let scoped = scoped(&batch.namespace, name);
             self.forgotten.remove(&scoped);
             Arc::make_mut(of).insert(scoped, done);
         }
-        Verdict::Counted { entries, quota }
+        Verdict::Counted { entries, quota: told.quota, removed: told.removed }
     }
 
     /// What the window says against counting it.
@@ -311,7 +318,11 @@ pub fn answer_to(wish: &Wish, verdict: &Verdict, position: Position) -> Result<W
     };
     let mut receipt = WriteReceipt { stream_last: stream, ..WriteReceipt::at(position) };
     match verdict {
-        Verdict::Counted { entries, quota } => {
+        Verdict::Counted { removed: Some((value, waited)), .. } => {
+            receipt.words = u64::from(value + waited > 0);
+            (receipt.distinct, receipt.left_out) = (*value, *waited);
+        }
+        Verdict::Counted { entries, quota, removed: None } => {
             (receipt.entries, receipt.quota) = (*entries, *quota);
             (receipt.words, receipt.left_out) = (wish.words.len() as u64, wish.words.len() as u64 % 2);
             let mut words: Vec<&str> = wish.words.iter().map(|(word, _)| *word).collect();

@@ -17,6 +17,15 @@ use std::sync::Arc;
 /// An amount of a queue: its tick, its key, and how much it is.
 type Waiting = (u64, Arc<str>, u64);
 
+/// What is told of a batch about counters.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct CounterOutcome {
+    /// What is left of the key's rate.
+    pub quota: Option<RateQuota>,
+    /// Of a counter that was taken away: its value, and the increments that waited for it.
+    pub removed: Option<(u64, u64)>,
+}
+
 /// What the workers do by one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct QueueWork<'a> {
@@ -28,15 +37,16 @@ pub struct QueueWork<'a> {
 }
 
 impl State {
-    /// Takes a batch about counters in, and gives what is left of its key's rate.
+    /// Takes a batch about counters in, and gives what is told of it.
     pub(super) fn admit_counters(
         &mut self,
         batch: &WriteBatch,
         (limits, now_ms): (&CounterLimits, u64),
         found_no_memory: bool,
-    ) -> Result<Option<RateQuota>, Verdict> {
+    ) -> Result<CounterOutcome, Verdict> {
         let key = batch.counts.iter().next().expect("clients name one").word;
         if batch.op == WriteOp::RemoveCounter {
+            let waits = self.waits(key);
             for queue in CounterQueue::QUEUES {
                 for (tick_ms, _, amount) in self.waiting_of(queue, key) {
                     self.moves(queue, (tick_ms, key), -(amount as i64));
@@ -44,7 +54,7 @@ impl State {
             }
             let value = self.count_of(COUNTERS_STORED, key);
             self.gains(key, -value);
-            return Ok(None);
+            return Ok(CounterOutcome { quota: None, removed: Some((value as u64, waits)) });
         }
         let quota = self.quota(key, limits, now_ms);
         let tick_ms = now_ms / limits::QUEUE_TICK_MS * limits::QUEUE_TICK_MS;
@@ -68,7 +78,7 @@ impl State {
             self.counts = before;
             return Err(Verdict::NoMemory);
         }
-        Ok(self.quota(key, limits, now_ms))
+        Ok(CounterOutcome { quota: self.quota(key, limits, now_ms), removed: None })
     }
 
     /// Whether a batch that takes a counter away finds something.
