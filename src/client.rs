@@ -21,6 +21,7 @@ use crate::{
     base::position::{Epoch, PositionToken},
     base::secret::Secret,
     net::http_client::{self, TOO_LATE, io_kind, reason},
+    net::tls::{client::ClientTls, explain::tls_reason},
     net::write_forwarder::FORWARDED,
 };
 use bulk_answer::BulkAnswer;
@@ -102,6 +103,7 @@ pub struct Client {
     address: NodeAddress,
     whom: ServerKind,
     http: reqwest::Client,
+    tls: ClientTls,
     timeout: Duration,
     /// The database that bulk bodies are for, if it is known: a leader of another refuses them.
     database: Option<Box<str>>,
@@ -159,6 +161,14 @@ pub enum ClientError {
         /// The node it was meant to be.
         whom: ServerKind,
     },
+    /// The node is there, and the connection cannot be protected.
+    #[error("no TLS connection to {base}: {reason}")]
+    Unprotected {
+        /// The node.
+        base: String,
+        /// The fault, and what to do.
+        reason: String,
+    },
     /// The connection broke, or no answer came in time.
     #[error("no whole answer from {base}: {reason}")]
     Lost {
@@ -199,7 +209,7 @@ impl ClientError {
         match self {
             ClientError::NothingThere { .. } | ClientError::Lost { .. } => true,
             ClientError::Refused { status, .. } => matches!(status, 408 | 429 | 500 | 502 | 503 | 504),
-            ClientError::BadAddress { .. } | ClientError::Strange { .. } => false,
+            ClientError::BadAddress { .. } | ClientError::Unprotected { .. } | ClientError::Strange { .. } => false,
         }
     }
 
@@ -239,16 +249,26 @@ impl Client {
     /// # Errors
     /// [`ClientError::BadAddress`] if `address` is not the address of a node.
     pub fn with_timeout(address: &str, timeout: Duration) -> Result<Self, ClientError> {
+        Self::with_tls(address, timeout, &ClientTls::default())
+    }
+
+    /// As [`Client::with_timeout`]; a node at an `https://` address has to show a certificate that `tls` believes, or
+    /// the system if that names no authorities.
+    ///
+    /// # Errors
+    /// [`ClientError::BadAddress`] if `address` is not the address of a node.
+    pub fn with_tls(address: &str, timeout: Duration, tls: &ClientTls) -> Result<Self, ClientError> {
         let bad = |reason: String| ClientError::BadAddress { address: address.to_owned(), reason };
         let node: NodeAddress = address.parse().map_err(bad)?;
         let base = Url::parse(&node.to_string()).map_err(|error| bad(error.to_string()))?;
-        let http = http_client::builder()
+        let tls = if node.is_protected() { tls.clone().or_system_authorities() } else { tls.clone() };
+        let http = http_client::builder(&tls)
             .connect_timeout(CONNECT_TIMEOUT.min(timeout))
             .timeout(timeout)
             .user_agent(concat!("memdb/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| bad(error.to_string()))?;
-        Ok(Client { base, address: node, whom: ServerKind::Node, http, timeout, database: None })
+        Ok(Client { base, address: node, whom: ServerKind::Node, http, tls, timeout, database: None })
     }
 
     /// The same client, which means to speak to `whom`: errors say so.
@@ -312,7 +332,7 @@ impl Client {
         // Nothing is sent, so nothing is counted under that name.
         match self.bulk(self.address("/bulk", &[]), "text/plain", "who-leads", None, timeout).await {
             Err(ClientError::Refused { status: 421, leader: Some(leader), .. }) => {
-                let named = Self::with_timeout(&leader.url, self.timeout)?.meant_for(ServerKind::Leader);
+                let named = Self::with_tls(&leader.url, self.timeout, &self.tls)?.meant_for(ServerKind::Leader);
                 Ok(Some(Self { database: leader.database, ..named }))
             }
             // What else is wrong is told of what is sent.
@@ -462,6 +482,9 @@ impl Client {
     }
 
     fn lost(&self, error: &reqwest::Error) -> ClientError {
+        if let Some(reason) = tls_reason(error) {
+            return ClientError::Unprotected { base: self.base(), reason };
+        }
         if error.is_connect() {
             return ClientError::NothingThere { base: self.base(), cause: why_unreached(error), whom: self.whom };
         }

@@ -5,6 +5,7 @@
 //! setting it is. `config/settings.rs` reads each value of a role once, into a struct without a field of another role.
 //! Nothing here reads the process's surroundings by itself; they are handed in as [`ConfigInputs`].
 
+mod client_tls;
 mod example;
 mod file;
 mod flags;
@@ -14,6 +15,7 @@ mod settings;
 mod table;
 mod value;
 
+pub use client_tls::ClientTlsFlags;
 pub use example::example;
 pub use flags::{EveryFlag, LeaderFlags, LocalReplicaFlags, ReplicaFlags, SettingFlags};
 pub use machine::MachineLimits;
@@ -214,6 +216,7 @@ pub fn resolve(
         origins.push(SettingOrigin { name, value, source });
     }
     let settings = NodeSettings::read(role, GivenValues { values, around })?;
+    settings.check_tls()?;
     settings.check_network()?;
     settings.check_machine(&around.machine)?;
     Ok(ResolvedSettings { settings, origins })

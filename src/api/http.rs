@@ -68,8 +68,11 @@ pub use settings::HttpSettings;
 pub use super::service::{NodeAbout, OriginSource};
 
 use crate::{
-    base::clock::Clock, base::metrics::NodeMetrics, base::secret::Secret, engine::shard::Shard,
-    net::write_forwarder::WriteForwarder,
+    base::clock::Clock,
+    base::metrics::NodeMetrics,
+    base::secret::Secret,
+    engine::shard::Shard,
+    net::{tls::node::NodeTls, write_forwarder::WriteForwarder},
 };
 use std::sync::Arc;
 
@@ -92,6 +95,8 @@ pub struct ApiContext {
     pub about: Arc<NodeAbout>,
     /// The source of values that the cache does not have, if there is one.
     pub origin: Option<Arc<OriginSource>>,
+    /// The certificate that the node shows, and the authorities of other nodes.
+    pub tls: Arc<NodeTls>,
 }
 
 /// The rule for requests that only nodes may send.

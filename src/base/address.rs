@@ -9,39 +9,49 @@ use std::{
 /// The port of an address that names none.
 const DEFAULT_PORT: u16 = 8080;
 
-/// The address of a node: host and port. Shown as `http://HOST:PORT`, which parses to the same address.
+/// The address of a node: host and port, and whether it speaks TLS. Shown as `http://HOST:PORT` or
+/// `https://HOST:PORT`, which parses to the same address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeAddress {
+    scheme: &'static str,
     /// In lower case; an IPv6 address in brackets.
     host: String,
     port: u16,
 }
 
+impl NodeAddress {
+    /// Returns whether the node speaks TLS.
+    pub fn is_protected(&self) -> bool {
+        self.scheme == "https"
+    }
+}
+
 impl fmt::Display for NodeAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}:{}", self.host, self.port)
+        write!(f, "{}://{}:{}", self.scheme, self.host, self.port)
     }
 }
 
 /// Ends the message of a refused address: forms that are accepted.
-const GIVE: &str =
-    "give http://HOST:PORT without a path, or a port of this machine, such as http://127.0.0.1:8080 or 8080";
+const GIVE: &str = "give http://HOST:PORT without a path, or a port of this machine, such as http://127.0.0.1:8080 or \
+                    8080; https:// where TLS is spoken";
 
 impl FromStr for NodeAddress {
     type Err = String;
 
-    /// `http://HOST:PORT`, of which `http://` and the port may be left out, or the port alone for this machine.
+    /// `http://HOST:PORT`, of which `http://` and the port may be left out, or the port alone for this machine; or
+    /// `https://HOST:PORT`, of which the port may be left out.
     fn from_str(text: &str) -> Result<Self, String> {
         parse(text).map_err(|what| format!("{what}: {GIVE}"))
     }
 }
 
 fn parse(text: &str) -> Result<NodeAddress, &'static str> {
-    let rest = match text.split_once("://") {
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
-        Some((scheme, _)) if scheme.eq_ignore_ascii_case("https") => return Err("nodes speak HTTP, without TLS"),
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => ("http", rest),
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => ("https", rest),
         Some(_) => return Err("nodes speak HTTP"),
-        None => text,
+        None => ("http", text),
     };
     let authority = rest.strip_suffix('/').unwrap_or(rest);
     match authority.find(['/', '?', '#', '@', '\\']).map(|at| authority.as_bytes()[at]) {
@@ -53,9 +63,9 @@ fn parse(text: &str) -> Result<NodeAddress, &'static str> {
     }
     if is_number(authority) {
         if rest.len() < text.len() {
-            return Err("a port of this machine stands alone, without http://");
+            return Err("a port of this machine stands alone, without a scheme");
         }
-        return Ok(NodeAddress { host: Ipv4Addr::LOCALHOST.to_string(), port: port(authority)? });
+        return Ok(NodeAddress { scheme, host: Ipv4Addr::LOCALHOST.to_string(), port: port(authority)? });
     }
     let (host, after) = match authority.strip_prefix('[') {
         Some(rest) => {
@@ -74,7 +84,7 @@ fn parse(text: &str) -> Result<NodeAddress, &'static str> {
         None if after.is_empty() => DEFAULT_PORT,
         None => return Err("a port goes behind a colon"),
     };
-    Ok(NodeAddress { host, port })
+    Ok(NodeAddress { scheme, host, port })
 }
 
 /// A name or an IPv4 address, in lower case.
@@ -120,6 +130,8 @@ mod tests {
             ("localhost", "http://localhost:8080"),
             ("localhost/", "http://localhost:8080"),
             ("http://leader", "http://leader:8080"),
+            ("HTTPS://Leader:8443/", "https://leader:8443"),
+            ("https://[::1]", "https://[::1]:8080"),
             ("leader:80", "http://leader:80"),
             ("10.0.0.1", "http://10.0.0.1:8080"),
             ("node-1:8081", "http://node-1:8081"),
@@ -152,7 +164,6 @@ mod tests {
             ("leader:65536", "a port is"),
             ("65536", "a port is"),
             ("0", "a port is"),
-            ("https://leader:8443", "without TLS"),
             ("ftp://leader", "speak HTTP"),
             ("http://leader:8080/post", "a path"),
             ("leader/post?x=1", "a path"),

@@ -245,6 +245,11 @@ pub const MAX_REPLICAS: usize = 64;
 pub const MAX_ALLOWED_HOSTS: usize = 64;
 /// Origins whose pages may read and write (`--cors-origin`): each request of a page may be compared with all of them.
 pub const MAX_CORS_ORIGINS: usize = 64;
+/// Largest file of certificates or of a key, in bytes: all authorities of a system have some 250 KiB.
+pub const MAX_TLS_FILE_BYTES: u64 = 1 << 20;
+/// TLS handshakes under way at once: an honest client's takes milliseconds. Beyond it the one that has waited longest
+/// is broken off.
+pub const MAX_TLS_HANDSHAKES: usize = 512;
 /// Longest URL of a node, in bytes: the MANIFEST has room for all of them.
 pub const MAX_URL_BYTES: usize = 512;
 /// Largest valid epoch: each start takes the next one, and a promotion one of the next million.

@@ -26,12 +26,8 @@ impl CorsOrigins {
 }
 
 impl WebOrigin {
-    /// The origin of what is asked for over HTTP without TLS at this host, as a `Host` header or `:authority` names it.
-    pub fn of_host(authority: &str) -> Option<Self> {
-        Self::of("http", authority)
-    }
-
-    fn of(scheme: &str, authority: &str) -> Option<Self> {
+    /// The origin of what is asked for by this scheme at this host, as a `Host` header or `:authority` names it.
+    pub fn of(scheme: &str, authority: &str) -> Option<Self> {
         let (host, port) = split(authority)?;
         let scheme = scheme.to_ascii_lowercase();
         let host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
@@ -119,7 +115,11 @@ mod tests {
         }
         for (host, expected) in [("localhost:8080", "http://localhost:8080"), ("A:80", "http://a"), ("a:", "http://a")]
         {
-            assert_eq!(WebOrigin::of_host(host).map(|origin| origin.to_string()).as_deref(), Some(expected), "{host}");
+            assert_eq!(
+                WebOrigin::of("http", host).map(|origin| origin.to_string()).as_deref(),
+                Some(expected),
+                "{host}"
+            );
         }
     }
 

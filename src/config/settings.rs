@@ -12,6 +12,7 @@ use crate::{
     data::counters::CounterLimits,
     engine::leader::{AckLevel, OriginRules},
     net::origin_client::OriginTemplate,
+    net::tls::files::{IdentityFiles, TlsFiles},
     text::tokenizer::Analyzer,
 };
 use std::{
@@ -43,6 +44,8 @@ pub struct NodeSettings {
     pub allowed_hosts: Vec<String>,
     /// Origins whose pages may read and write, beside the node's own.
     pub cors_origins: CorsOrigins,
+    /// The files of certificates and keys.
+    pub tls: TlsFiles,
     /// The secret that the nodes of the cluster show each other.
     pub cluster_secret: Option<Secret>,
     /// The largest text in bytes.
@@ -184,6 +187,26 @@ fn replica_urls(text: &str) -> Result<Vec<String>, String> {
     if none { Ok(Vec::new()) } else { value::urls(text, limits::MAX_REPLICAS) }
 }
 
+/// Reads the files of TLS. A certificate is of no use without its key.
+fn tls_files(given: &mut GivenValues<'_>) -> Result<TlsFiles, ConfigError> {
+    let mut file = |name| given.read(name, |text| unless(NONE, text, value::file));
+    let unfit = |message: &str| Err(ConfigError::Unfit(message.to_owned()));
+    let identity = match (file("tls-cert")?, file("tls-key")?) {
+        (Some(certificate), Some(key)) => Some(IdentityFiles { certificate, key }),
+        (None, None) => None,
+        (Some(_), None) => return unfit("--tls-cert needs the key too: --tls-key FILE"),
+        (None, Some(_)) => return unfit("--tls-key needs the certificate too: --tls-cert FILE"),
+    };
+    let client_authorities = file("tls-client-ca")?;
+    if client_authorities.is_some() && identity.is_none() {
+        return unfit(
+            "--tls-client-ca has clients show certificates over TLS: give --tls-cert FILE and --tls-key FILE",
+        );
+    }
+    let (node_authorities, origin_authorities) = (file("tls-ca")?, file("origin-ca")?);
+    Ok(TlsFiles { identity, client_authorities, node_authorities, origin_authorities })
+}
+
 fn seconds_as_ms(text: &str, most: u64) -> Result<u64, String> {
     value::number(text, &(1..=most)).map(|seconds: u64| seconds * 1_000)
 }
@@ -292,6 +315,7 @@ impl NodeSettings {
             },
             allowed_hosts: given.read("allowed-host", value::hosts)?,
             cors_origins: given.read("cors-origin", value::cors_origins)?,
+            tls: tls_files(&mut given)?,
             cluster_secret: given.read("cluster-secret-file", |text| unless(NONE, text, secret))?,
             role: RoleSettings::read(role, &mut given)?,
             max_body_bytes: given.read("max-body-bytes", |text| {
@@ -376,10 +400,16 @@ impl NodeSettings {
         }
     }
 
-    /// Gives the URL by which other nodes reach this one, which listens on `port`, as `http://host:port`.
+    /// Gives the scheme by which the node is reached.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.identity.is_some() { "https" } else { "http" }
+    }
+
+    /// Gives the URL by which other nodes reach this one, which listens on `port`, as `http://host:port`, or with
+    /// `https` if it serves TLS.
     pub fn url(&self, port: u16) -> String {
         let host = if self.bind.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { self.bind };
-        self.advertise.clone().unwrap_or_else(|| format!("http://{}", SocketAddr::new(host, port)))
+        self.advertise.clone().unwrap_or_else(|| format!("{}://{}", self.scheme(), SocketAddr::new(host, port)))
     }
 
     /// The names the node answers to beside IP addresses and `localhost`; `None`: to every name. On loopback no name is
@@ -390,8 +420,26 @@ impl NodeSettings {
         if every || (!self.bind.is_loopback() && self.allowed_hosts.is_empty()) {
             return None;
         }
-        let advertised = self.advertise.iter().filter_map(|url| web_origin::split(url.strip_prefix("http://")?));
+        let advertised = self.advertise.iter().filter_map(|url| web_origin::split(url.split_once("://")?.1));
         Some(self.allowed_hosts.iter().cloned().chain(advertised.map(|(host, _)| host.to_owned())).collect())
+    }
+
+    /// Refuses addresses of nodes that this one could not speak to, or be reached at.
+    pub(super) fn check_tls(&self) -> Result<(), ConfigError> {
+        let unfit = |message: String| Err(ConfigError::Unfit(message));
+        if let Some(url) = self.advertise.as_ref().filter(|url| self.tls.identity.is_some() && url.starts_with("http:"))
+        {
+            return unfit(format!("{url} is not how others reach this node, which serves TLS: advertise https://…"));
+        }
+        let mut others = self.leader().into_iter().chain(self.replicas().iter().map(String::as_str));
+        let protected = others.find(|url| url.starts_with("https:"));
+        if let (Some(url), None) = (protected, &self.tls.node_authorities) {
+            return unfit(format!(
+                "{url} has to show a certificate, and no authority is known to check it by: give --tls-ca FILE, with the \
+                 certificate of the authority that your nodes' certificates are of"
+            ));
+        }
+        Ok(())
     }
 
     /// Refuses addresses beyond loopback unless they are intended.

@@ -146,6 +146,36 @@ pub(super) const SETTINGS: &[SettingSpec] = &[
         ..ROW
     },
     SettingSpec {
+        name: "tls-cert",
+        value_name: "FILE",
+        defaults: every!(NONE),
+        help: "Serve TLS, with this certificate (PEM; behind it those between it and its authority); read again on SIGHUP \
+               and when the file changes",
+        ..ROW
+    },
+    SettingSpec {
+        name: "tls-key",
+        value_name: "FILE",
+        defaults: every!(NONE),
+        help: "The private key of that certificate (PEM)",
+        ..ROW
+    },
+    SettingSpec {
+        name: "tls-client-ca",
+        value_name: "FILE",
+        defaults: every!(NONE),
+        help: "Let in only clients, nodes among them, that show a certificate of one of these authorities (PEM)",
+        ..ROW
+    },
+    SettingSpec {
+        name: "tls-ca",
+        value_name: "FILE",
+        defaults: every!(NONE),
+        help: "The authorities that other nodes' certificates are of (PEM); needed as soon as one of their addresses begins \
+               with https://",
+        ..ROW
+    },
+    SettingSpec {
         name: "cluster-secret-file",
         value_name: "FILE",
         defaults: every!(NONE),
@@ -351,6 +381,13 @@ pub(super) const SETTINGS: &[SettingSpec] = &[
         defaults: every!(NONE),
         help: "Where the leader fetches what GET /data/ID and GET /cache/KEY?through=1 do not find, with {id} for the key, such \
                as http://127.0.0.1:8000/data/{id}; give every node the same",
+        ..ROW
+    },
+    SettingSpec {
+        name: "origin-ca",
+        value_name: "FILE",
+        defaults: every!(NONE),
+        help: "The authorities that the certificate of an https:// origin is of (PEM); none: those that the system trusts",
         ..ROW
     },
     SettingSpec {

@@ -66,6 +66,11 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
+/// A file.
+pub(super) fn file(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("give the path of a file, or none".to_owned()) } else { Ok(PathBuf::from(text)) }
+}
+
 /// The address of a node, spelled as `http://host:port`.
 pub(super) fn url(text: &str) -> Result<String, String> {
     text.parse::<NodeAddress>().map(|address| address.to_string())

@@ -201,6 +201,11 @@ impl Usage {
         self.0.is_some()
     }
 
+    /// The address that has a share.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.0.as_ref().map(|usage| usage.address)
+    }
+
     /// Counts so much more of `resource` in; `false`, and nothing is counted, if the address would hold more than
     /// `share`.
     pub fn take(&self, resource: Resource, amount: usize, share: usize) -> bool {

@@ -4,15 +4,16 @@
 //! for the connection that is woken twice, headers in maps, cost more than all else that the leader does for an
 //! exchange (`docs/decisions/0012-fewer-steps-between-leader-and-replica.md`).
 
-use super::{http_client::EXCHANGE_TIMEOUT, link_error::LinkError};
-use crate::base::secret::Secret;
+use super::{
+    http_client::EXCHANGE_TIMEOUT, link_error::LinkError, node_stream::NodeStream, peer_credentials::PeerCredentials,
+    tls::client::ClientTls,
+};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use reqwest::Url;
 use std::io;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     time::timeout,
 };
 
@@ -27,6 +28,8 @@ const MAX_HEADERS: usize = 32;
 pub(super) struct AppendConnection {
     host: String,
     port: u16,
+    /// Over TLS, if the URL says so.
+    tls: Option<ClientTls>,
     /// All of a request's head in front of the number of its bytes.
     head: Vec<u8>,
     /// The connection, between two exchanges.
@@ -34,15 +37,8 @@ pub(super) struct AppendConnection {
 }
 
 struct OpenSocket {
-    stream: TcpStream,
+    stream: NodeStream,
     buffer: Vec<u8>,
-}
-
-impl OpenSocket {
-    /// Returns whether nothing has come that was not asked for: no end, and no closing response.
-    fn is_silent(&self) -> bool {
-        matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-    }
 }
 
 /// The answer to a request.
@@ -61,19 +57,21 @@ enum ExchangeError {
 
 impl AppendConnection {
     /// `None` if `url` is not of HTTP.
-    pub(super) fn new(url: &Url, content_type: &str, secret: Option<&Secret>) -> Option<Self> {
+    pub(super) fn new(url: &Url, content_type: &str, credentials: &PeerCredentials) -> Option<Self> {
         let (host, port) = (url.host_str()?, url.port_or_known_default()?);
-        if url.scheme() != "http" {
-            return None;
-        }
+        let tls = match url.scheme() {
+            "http" => None,
+            "https" => Some(credentials.tls.clone()),
+            _ => return None,
+        };
         let named = url.port().map_or(host.to_owned(), |port| format!("{host}:{port}"));
         let mut head = format!("POST {} HTTP/1.1\r\nhost: {named}\r\ncontent-type: {content_type}\r\n", url.path());
-        if let Some(secret) = secret {
+        if let Some(secret) = &credentials.secret {
             head += &format!("authorization: Bearer {}\r\n", secret.expose());
         }
         head += "content-length: ";
         let host = host.trim_matches(['[', ']']).to_owned(); // of an IPv6 address
-        Some(Self { host, port, head: head.into_bytes(), kept: Mutex::new(None) })
+        Some(Self { host, port, tls, head: head.into_bytes(), kept: Mutex::new(None) })
     }
 
     /// Sends a body and gives the answer. It may arrive twice: where a kept connection turns out to be closed, it is
@@ -81,7 +79,9 @@ impl AppendConnection {
     pub(super) async fn post(&self, parts: &[Bytes]) -> Result<HttpResponse, LinkError> {
         // Taken out, so that nobody finds the rest of an exchange that was given up.
         let kept = self.kept.lock().take();
-        if let Some(connection) = kept.filter(OpenSocket::is_silent) {
+        if let Some(mut connection) = kept
+            && connection.stream.is_silent()
+        {
             match self.exchange(connection, parts).await {
                 Err(ExchangeError::Closed(_)) => {}
                 Err(ExchangeError::Other(error)) => return Err(error),
@@ -89,9 +89,8 @@ impl AppendConnection {
             }
         }
         // Once anew, and no more: whether to try again is for the leader's pauses to decide.
-        let connecting = timeout(EXCHANGE_TIMEOUT, TcpStream::connect((self.host.as_str(), self.port)));
+        let connecting = timeout(EXCHANGE_TIMEOUT, NodeStream::connect(&self.host, self.port, self.tls.as_ref()));
         let stream = connecting.await.map_err(|_| LinkError::Lost("no connection in time".to_owned()))??;
-        stream.set_nodelay(true)?;
         match self.exchange(OpenSocket { stream, buffer: Vec::new() }, parts).await {
             Err(ExchangeError::Closed(error)) => Err(error.into()),
             Err(ExchangeError::Other(error)) => Err(error),
@@ -140,7 +139,7 @@ fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection")
 }
 
-async fn send(stream: &mut TcpStream, buffer: &mut Vec<u8>, head: &[u8], parts: &[Bytes]) -> io::Result<()> {
+async fn send(stream: &mut NodeStream, buffer: &mut Vec<u8>, head: &[u8], parts: &[Bytes]) -> io::Result<()> {
     let bytes: usize = parts.iter().map(Bytes::len).sum();
     // Records are small, and there may be thousands of them.
     buffer.clear();
@@ -157,7 +156,8 @@ async fn send(stream: &mut TcpStream, buffer: &mut Vec<u8>, head: &[u8], parts: 
             _ => stream.write_all(part).await?,
         }
     }
-    stream.write_all(buffer).await
+    stream.write_all(buffer).await?;
+    stream.flush().await
 }
 
 /// The parsed head of an answer.
@@ -237,8 +237,9 @@ mod tests {
         let address = listener.local_addr().expect("bound");
         let node = tokio::spawn(node(listener, connections));
         let url = format!("http://{address}/update").parse().expect("an address");
-        let wire = AppendConnection::new(&url, "a/b", Some(&"s3cret-of-18-bytes".parse().expect("long enough")))
-            .expect("of HTTP");
+        let secret = Some("s3cret-of-18-bytes".parse().expect("long enough"));
+        let credentials = PeerCredentials { secret, tls: ClientTls::default() };
+        let wire = AppendConnection::new(&url, "a/b", &credentials).expect("of HTTP");
         let mut answers = Vec::new();
         for _ in 0..requests {
             answers.push(wire.post(parts).await);
@@ -305,7 +306,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}/update", listener.local_addr().expect("bound")).parse().expect("an address");
         drop(listener);
-        let wire = AppendConnection::new(&url, "a/b", None).expect("of HTTP");
+        let wire = AppendConnection::new(&url, "a/b", &PeerCredentials::default()).expect("of HTTP");
         assert!(matches!(wire.post(&[]).await, Err(LinkError::NothingThere)));
     }
 }

@@ -1,6 +1,6 @@
 //! The reasons why an exchange with another node failed.
 
-use super::http_client;
+use super::{http_client, tls::explain::tls_reason};
 use std::io;
 
 /// The reason why an exchange failed.
@@ -48,7 +48,7 @@ impl From<io::Error> for LinkError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::ConnectionRefused => LinkError::NothingThere,
-            _ => LinkError::Lost(error.to_string()),
+            _ => LinkError::Lost(tls_reason(&error).unwrap_or_else(|| error.to_string())),
         }
     }
 }

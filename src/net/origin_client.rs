@@ -6,6 +6,7 @@ use super::{
     address_limits::{Resource, Usage},
     budget::{Budget, BudgetShare},
     http_client,
+    tls::client::ClientTls,
 };
 use crate::base::limits::{MAX_CONTENT_TYPE_BYTES, MAX_ORIGIN_URL_BYTES, ORIGIN_FETCHED_BYTES};
 use bytes::{Bytes, BytesMut};
@@ -59,8 +60,8 @@ impl FromStr for OriginTemplate {
         let (Some(one), Some(other)) = (template.url("0"), template.url("1")) else {
             return refused("it is no URL");
         };
-        if one.scheme() != "http" {
-            return refused("its scheme is not http");
+        if !matches!(one.scheme(), "http" | "https") {
+            return refused("its scheme is neither http nor https");
         }
         if one.host_str() != other.host_str() || one.port() != other.port() || one.host_str().is_none() {
             return refused("no key may choose the host");
@@ -126,8 +127,13 @@ impl OriginClient {
     ///
     /// # Errors
     /// If the system has no HTTP client.
-    pub fn new(template: OriginTemplate, patience: Duration, max_value_bytes: usize) -> Result<Self, String> {
-        let http = http_client::builder().connect_timeout(patience).build();
+    pub fn new(
+        template: OriginTemplate,
+        tls: &ClientTls,
+        patience: Duration,
+        max_value_bytes: usize,
+    ) -> Result<Self, String> {
+        let http = http_client::builder(tls).connect_timeout(patience).build();
         let http = http.map_err(|error| format!("no HTTP client: {error}"))?;
         let fetched = Budget::new(Resource::FetchedBytes, ORIGIN_FETCHED_BYTES, ORIGIN_FETCHED_BYTES);
         Ok(Self { http, template, patience, max_value_bytes, fetched })
@@ -260,7 +266,8 @@ mod tests {
     #[tokio::test]
     async fn values_on_their_way_take_no_more_memory_than_they_may() {
         let template = origin_of(&["abc", "de", "fgh"]);
-        let client = OriginClient::new(template, Duration::from_secs(60), 100).expect("a client");
+        let client =
+            OriginClient::new(template, &ClientTls::default(), Duration::from_secs(60), 100).expect("a client");
         let client = OriginClient { fetched: Budget::new(Resource::FetchedBytes, 4, 4), ..client };
         let first = client.fetch("1").await.expect("three bytes are there");
         assert_eq!(client.fetch("2").await.expect_err("one byte is left"), OriginError::Busy);

@@ -4,6 +4,7 @@ use super::{
     append_connection::{AppendConnection, HttpResponse},
     http_client::{self, EXCHANGE_TIMEOUT, TOO_LATE},
     link_error::LinkError,
+    peer_credentials::PeerCredentials,
 };
 use crate::{
     base::limits,
@@ -22,7 +23,7 @@ pub const DATABASE_HEADER: &str = "memdb-database";
 
 /// Returns whether this can be the address of a node.
 pub fn is_address(url: &str) -> bool {
-    url.parse::<Url>().is_ok_and(|url| url.scheme() == "http" && url.has_host())
+    url.parse::<Url>().is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }
 
 /// One other node; connections are kept.
@@ -37,25 +38,26 @@ pub struct PeerLink {
 }
 
 impl PeerLink {
-    /// The way to the node at `base`, such as `http://127.0.0.1:8081`.
+    /// The way to the node at `base`, such as `https://db-1.example:8081`.
     ///
     /// # Errors
     /// If that is no such address.
-    pub fn new(base: &str, secret: Option<Secret>) -> Result<Self, String> {
+    pub fn new(base: &str, credentials: &PeerCredentials) -> Result<Self, String> {
         let base: Url = base.parse().map_err(|error| format!("{base:?} is not the address of a node: {error}"))?;
         let join = |path| base.join(path).map_err(|error| format!("{base:?} is not the address of a node: {error}"));
-        let http = http_client::builder().connect_timeout(EXCHANGE_TIMEOUT).build();
+        let http = http_client::builder(&credentials.tls).connect_timeout(EXCHANGE_TIMEOUT).build();
         let http = http.map_err(|error| format!("no HTTP client: {error}"))?;
         let update = join("/update")?;
-        let offers = AppendConnection::new(&update, RECORDS_TYPE, secret.as_ref());
-        let offers = offers.ok_or_else(|| format!("{base:?} is not the address of a node: http:// is wanted"))?;
+        let offers = AppendConnection::new(&update, RECORDS_TYPE, credentials);
+        let offers =
+            offers.ok_or_else(|| format!("{base:?} is not the address of a node: give http:// or https://"))?;
         Ok(Self {
             http,
             offers,
             update,
             sync: join("/sync")?,
             status: join("/status")?,
-            secret,
+            secret: credentials.secret.clone(),
             patience: READ_TIMEOUT,
         })
     }

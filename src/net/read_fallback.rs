@@ -2,7 +2,7 @@
 //!
 //! One hop: the other node is told that the read has come from one, and passes it on to nobody.
 
-use super::http_client;
+use super::{http_client, tls::client::ClientTls};
 use crate::{base::failpoint::inject, base::limits};
 use reqwest::{
     Client, Method, Response, StatusCode, Url,
@@ -44,8 +44,8 @@ impl ReadFallback {
     ///
     /// # Errors
     /// If the system has no HTTP client.
-    pub fn new() -> Result<Self, String> {
-        let http = http_client::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).build();
+    pub fn new(tls: &ClientTls) -> Result<Self, String> {
+        let http = http_client::builder(tls).connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).build();
         let http = http.map_err(|error| format!("no HTTP client: {error}"))?;
         Ok(Self { http, places: Arc::new(Semaphore::new(limits::FALLBACK_READS)) })
     }

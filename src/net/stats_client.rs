@@ -1,6 +1,6 @@
 //! Asks another node for its numbers of entries.
 
-use super::http_client;
+use super::{http_client, tls::client::ClientTls};
 use reqwest::{Client, Url};
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ impl StatsClient {
     ///
     /// # Errors
     /// If the system has no HTTP client.
-    pub fn new() -> Result<Self, String> {
-        http_client::builder().build().map(Self).map_err(|error| format!("no HTTP client: {error}"))
+    pub fn new(tls: &ClientTls) -> Result<Self, String> {
+        http_client::builder(tls).build().map(Self).map_err(|error| format!("no HTTP client: {error}"))
     }
 
     /// Gives the body that the node at `base` answers `path` with; `None` if it does not answer within `patience`, or

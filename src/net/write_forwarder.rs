@@ -8,6 +8,7 @@ use super::{
     http_client,
     peer_link::{DATABASE_HEADER, leader_in, problem_in},
     read_fallback::ReadFallback,
+    tls::client::ClientTls,
 };
 use crate::{
     base::limits,
@@ -110,8 +111,8 @@ impl WriteForwarder {
     ///
     /// # Errors
     /// If it is no address, or the system has no HTTP client.
-    pub fn new(leader: Option<&str>, random: fn() -> io::Result<u128>) -> Result<Self, String> {
-        let http = http_client::builder().connect_timeout(CONNECT_TIMEOUT).build();
+    pub fn new(leader: Option<&str>, tls: &ClientTls, random: fn() -> io::Result<u128>) -> Result<Self, String> {
+        let http = http_client::builder(tls).connect_timeout(CONNECT_TIMEOUT).build();
         let http = http.map_err(|error| format!("no HTTP client: {error}"))?;
         let forward = Self {
             http,
@@ -121,7 +122,7 @@ impl WriteForwarder {
             under_way: Arc::new(Semaphore::new(limits::FORWARDED_AT_ONCE)),
             waiting_bytes: Arc::new(Semaphore::new(limits::FORWARD_WAIT_BYTES)),
             random,
-            reads: ReadFallback::new()?,
+            reads: ReadFallback::new(tls)?,
         };
         if let Some(leader) = leader {
             forward.lead_by(leader)?;
@@ -378,7 +379,7 @@ mod tests {
     use crate::base::metrics::{NodeLimits, NodeMetrics, NodeRole};
 
     fn forward(leader: Option<&str>) -> WriteForwarder {
-        WriteForwarder::new(leader, || Ok(0xabc)).expect("a client")
+        WriteForwarder::new(leader, &ClientTls::default(), || Ok(0xabc)).expect("a client")
     }
 
     async fn post(forward: &WriteForwarder) -> Result<u16, ForwardError> {

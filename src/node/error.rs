@@ -1,6 +1,9 @@
 //! The reasons why a node does not start, or does not stop cleanly.
 
-use crate::storage::{file_header::FileError, recovery::RecoveryError};
+use crate::{
+    net::tls::files::TlsFileError,
+    storage::{file_header::FileError, recovery::RecoveryError},
+};
 use std::{io, net::SocketAddr, path::PathBuf};
 
 /// The reason why a node could not be started, or did not stop cleanly. The message is for a person and says what to
@@ -79,6 +82,9 @@ pub enum NodeError {
         /// The evidence, for a person.
         told: String,
     },
+    /// A file of certificates or a key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsFileError),
     /// Nothing could be restored.
     #[error("nothing was restored: {0}")]
     Restore(String),

@@ -16,13 +16,12 @@ use crate::{
     base::clock::{Clock, LoggedClock},
     base::metrics::NodeRole,
     base::position::{Epoch, Position},
-    base::secret::Secret,
     config::NodeSettings,
     engine::file_follower::{FileFollower, FollowStep},
     engine::shard::{Shard, ShardRole},
     engine::view::{DatabaseView, ServedDatabase},
-    net::peer_link::PeerLink,
     net::write_forwarder::WriteForwarder,
+    net::{peer_credentials::PeerCredentials, peer_link::PeerLink},
     replication::{NodeId, NodeState},
     storage::disk::RealDisk,
 };
@@ -71,7 +70,7 @@ impl FileFollowerNode {
         let directory = settings.data_dir().expect("the settings of a local replica name a directory");
         let view = Arc::new(DatabaseView::new(true));
         let (notice, stopping) = (Arc::new(Notify::new()), CancellationToken::new());
-        let forward = WriteForwarder::new(None, random).map_err(std::io::Error::other)?;
+        let forward = WriteForwarder::new(None, listening.tls.nodes(), random).map_err(std::io::Error::other)?;
         let (leader, leaders) = watch::channel(None);
         let follow = FollowThread {
             replica: FileFollower::new(Arc::new(RealDisk::at(directory)), window(settings)),
@@ -90,7 +89,7 @@ impl FileFollowerNode {
             url: url.clone(),
             view: Arc::clone(&view),
             forward: forward.clone(),
-            secret: settings.cluster_secret.clone(),
+            credentials: listening.credentials(settings),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let ended = CancellationToken::new();
@@ -116,7 +115,8 @@ impl FileFollowerNode {
             clock,
             metrics: metrics(settings, NodeRole::LocalReplica),
             about: Arc::new(about),
-            origin: origin_source(settings)?,
+            origin: origin_source(settings, &listening.tls)?,
+            tls: Arc::clone(&listening.tls),
         };
         let server = HttpServer::start(listening.share()?, api, http_settings(settings))?;
         let address = server.local_addr();
@@ -287,14 +287,14 @@ struct AnnounceLoop {
     url: String,
     view: Arc<DatabaseView>,
     forward: WriteForwarder,
-    secret: Option<Secret>,
+    credentials: PeerCredentials,
 }
 
 impl AnnounceLoop {
     async fn run(self, mut leaders: watch::Receiver<Option<String>>) {
         loop {
             let leader = leaders.borrow_and_update().clone();
-            if let Some(link) = leader.and_then(|leader| PeerLink::new(&leader, self.secret.clone()).ok()) {
+            if let Some(link) = leader.and_then(|leader| PeerLink::new(&leader, &self.credentials).ok()) {
                 match link.announce(&self.hello()).await {
                     Ok(Some(leads)) => self.forward.heard(link.base(), leads),
                     Ok(None) => {}

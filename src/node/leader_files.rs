@@ -10,6 +10,7 @@ use crate::{
     base::position::Epoch,
     config::{NodeSettings, RoleSettings},
     engine::view::DatabaseView,
+    net::peer_credentials::PeerCredentials,
     replication::{ElectedLeader, StartingNode},
     storage::disk::Disk,
     storage::file_header::DatabaseIdentity,
@@ -24,6 +25,7 @@ pub(super) struct LeaderFiles {
     pub(super) disk: Arc<dyn Disk>,
     view: Arc<DatabaseView>,
     pub(super) starter: StartingNode,
+    pub(super) credentials: PeerCredentials,
     run: NodeRun,
 }
 
@@ -34,6 +36,7 @@ impl LeaderFiles {
         disk: &Arc<dyn Disk>,
         view: &Arc<DatabaseView>,
         (name, url): (&str, &str),
+        credentials: PeerCredentials,
         elected: Option<&ElectedLeader>,
     ) -> Result<Self, NodeError> {
         let run = node_run(name)?;
@@ -45,7 +48,8 @@ impl LeaderFiles {
             init: matches!(settings.role, RoleSettings::Leader { init: true, .. }),
             elected: elected.cloned(),
         };
-        Ok(Self { settings: settings.clone(), disk: Arc::clone(disk), view: Arc::clone(view), starter, run })
+        let (settings, disk, view) = (settings.clone(), Arc::clone(disk), Arc::clone(view));
+        Ok(Self { settings, disk, view, starter, credentials, run })
     }
 
     /// Reads the files. Nothing is changed.
@@ -86,8 +90,7 @@ impl LeaderFiles {
     /// # Errors
     /// [`NodeError::NotLeader`], [`NodeError::Diverged`] or [`NodeError::Succeeded`] if it must not lead.
     pub(super) fn recover_tail(&self, recovered: &mut RecoveredDatabase) -> Result<(), NodeError> {
-        let secret = self.settings.cluster_secret.as_ref();
-        recover_tail(recovered, self.starter.clone(), secret, || {
+        recover_tail(recovered, self.starter.clone(), &self.credentials, || {
             self.view.withdraw(); // what is served is not what the files hold
             self.read()
         })

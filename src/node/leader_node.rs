@@ -80,7 +80,14 @@ impl LeaderNode {
     ) -> Result<(Arc<dyn Disk>, LeaderFiles), NodeError> {
         let url = held.listening.url(settings)?;
         let (disk, _) = held.directory_in_place(settings)?.expect("the settings of a leader name a directory");
-        let files = LeaderFiles::new(settings, &disk, &held.view, (&held.name, &url), elected)?;
+        let files = LeaderFiles::new(
+            settings,
+            &disk,
+            &held.view,
+            (&held.name, &url),
+            held.listening.credentials(settings),
+            elected,
+        )?;
         Ok((disk, files))
     }
 

@@ -84,7 +84,7 @@ impl LeaderStart {
         let logged_clock = self.serve(current, store.time_ms());
         let last = store.mark().position;
         let Self { files, node, clock, leadership, leader, metrics, registry, announced, .. } = self;
-        let LeaderFiles { settings, disk, starter, .. } = files;
+        let LeaderFiles { settings, disk, starter, credentials, .. } = files;
         leader.backlog().restart(last.sequence);
         leader.view().set_incarnation(manifest.state.incarnation);
         let workers = DiskWorkers::start(&disk, &metrics, &tell(&leader))?;
@@ -104,7 +104,7 @@ impl LeaderStart {
             disk,
             manifest: Arc::clone(&manifest),
             registry,
-            secret: settings.cluster_secret.clone(),
+            credentials,
             configured: settings.replicas().to_vec(),
             serving: Mutex::default(),
             url: starter.url,

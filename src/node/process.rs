@@ -30,6 +30,7 @@ pub fn run(resolved: ResolvedSettings, source: SettingsSource) -> Result<(), Nod
     let NodeProcess { runtime, signals } = NodeProcess::begin()?;
     let held = NodeResources::take(&settings, Arc::new(MachineClock))?;
     let log = logging::start(&settings, settings.data_dir())?;
+    held.listening.tls.log_expiry();
     let (reloads, server) = (held.listening.reloads.clone(), held.listening.server.clone());
     reloads.add(Arc::new(RunningSettings::new(source, origins, log.filter, server)));
     let running = RunningRole::open(&held, &settings)?;
@@ -51,6 +52,7 @@ pub fn run_local_replica(resolved: ResolvedSettings, source: SettingsSource) -> 
     let listening = NodeListener::take(&settings)?;
     // The directory is the leader's: the log is written to the terminal alone.
     let log = logging::start(&settings, None)?;
+    listening.tls.log_expiry();
     let server = listening.server.clone();
     listening.reloads.add(Arc::new(RunningSettings::new(source, origins, log.filter, server)));
     let following = FileFollowerNode::open(&listening, &settings, Arc::new(MachineClock))?;

@@ -3,9 +3,8 @@
 use super::machine::random;
 use crate::{
     base::failpoint,
-    base::secret::Secret,
     engine::replica::ReplicaHandle,
-    net::peer_link::PeerLink,
+    net::{peer_credentials::PeerCredentials, peer_link::PeerLink},
     replication::{AppendAnswer, ElectedLeader, Promotion, PromotionAction, PromotionCandidate},
 };
 use bytes::Bytes;
@@ -23,7 +22,7 @@ type PromotionReport = (Option<String>, Option<AppendAnswer>);
 pub(super) async fn promote(
     follower: &ReplicaHandle,
     candidate: PromotionCandidate,
-    secret: Option<&Secret>,
+    credentials: &PeerCredentials,
 ) -> Result<ElectedLeader, String> {
     let mut promotion = Promotion::new(candidate);
     let mut under_way: FuturesUnordered<BoxFuture<'_, PromotionReport>> = FuturesUnordered::new();
@@ -35,7 +34,7 @@ pub(super) async fn promote(
             }
             PromotionAction::Ask(url, offer, patience_ms) => {
                 let patience = Duration::from_millis(patience_ms);
-                under_way.push(Box::pin(ask(url, offer, patience, secret.cloned())));
+                under_way.push(Box::pin(ask(url, offer, patience, credentials)));
             }
             PromotionAction::Wait => match under_way.next().await {
                 Some((Some(url), answer)) => promotion.answered(&url, answer),
@@ -56,8 +55,8 @@ pub(super) async fn promote(
     }
 }
 
-async fn ask(url: String, offer: Bytes, patience: Duration, secret: Option<Secret>) -> PromotionReport {
-    let answer = match PeerLink::new(&url, secret) {
+async fn ask(url: String, offer: Bytes, patience: Duration, credentials: &PeerCredentials) -> PromotionReport {
+    let answer = match PeerLink::new(&url, credentials) {
         Ok(link) => link.append(&[offer], patience).await.map_err(|error| error.to_string()),
         Err(why) => Err(why),
     };

@@ -2,9 +2,8 @@
 
 use super::NodeError;
 use crate::{
-    base::secret::Secret,
     data::store::{DedupLimits, Store},
-    net::{link_error::LinkError, peer_link::PeerLink},
+    net::{link_error::LinkError, peer_credentials::PeerCredentials, peer_link::PeerLink},
     replication::{AppendAnswer, ProbeError, StartingNode, TailAction, TailRecovery, TailRefusal},
     storage::recovery::RecoveredDatabase,
 };
@@ -26,17 +25,17 @@ enum TailReport {
 pub(super) fn recover_tail(
     recovered: &mut RecoveredDatabase,
     starter: StartingNode,
-    secret: Option<&Secret>,
+    credentials: &PeerCredentials,
     read: impl Fn() -> Result<RecoveredDatabase, NodeError>,
 ) -> Result<(), NodeError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run(recovered, starter, secret, read))
+    runtime.block_on(run(recovered, starter, credentials, read))
 }
 
 async fn run(
     recovered: &mut RecoveredDatabase,
     starter: StartingNode,
-    secret: Option<&Secret>,
+    credentials: &PeerCredentials,
     read: impl Fn() -> Result<RecoveredDatabase, NodeError>,
 ) -> Result<(), NodeError> {
     let began = Instant::now();
@@ -44,7 +43,7 @@ async fn run(
     let mut recovery = TailRecovery::new(starter, recovered, now_ms());
     let mut links: BTreeMap<String, Arc<PeerLink>> = BTreeMap::new();
     for url in recovery.asks() {
-        match PeerLink::new(url, secret.cloned()) {
+        match PeerLink::new(url, credentials) {
             Ok(link) => _ = links.insert(url.to_owned(), Arc::new(link)),
             Err(error) => tracing::warn!(url, error, "a node cannot be asked"),
         }

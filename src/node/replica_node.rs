@@ -91,8 +91,8 @@ impl ReplicaNode {
             snapshot: SnapshotSettings { interval_ms: held.leadership.backup_interval_ms },
         };
         let discovery = discovery(leader, settings, &found, &url);
-        let leaders = LeaderLinks { discovery, secret: settings.cluster_secret.clone() };
-        let forward = WriteForwarder::new(leader, random).map_err(std::io::Error::other)?;
+        let leaders = LeaderLinks { discovery, credentials: held.listening.credentials(settings) };
+        let forward = WriteForwarder::new(leader, held.listening.tls.nodes(), random).map_err(std::io::Error::other)?;
         if let ReplicaFindings::Unusable { database, .. } = &found {
             // Nothing of it can be read, and no other takes its place.
             forward.holds(*database);

@@ -15,7 +15,10 @@ use crate::{
     data::store::DedupLimits,
     engine::shard::{Shard, ShardRole},
     engine::view::DatabaseView,
-    net::{origin_client::OriginClient, write_forwarder::WriteForwarder},
+    net::{
+        origin_client::OriginClient, peer_credentials::PeerCredentials, tls::node::NodeTls,
+        write_forwarder::WriteForwarder,
+    },
     storage::disk::{DirectoryLock, Disk, RealDisk},
     storage::manifest::Manifest,
 };
@@ -32,7 +35,7 @@ use std::{
 /// Time that a stop waits for requests in flight.
 pub(super) const STOP_GRACE: Duration = Duration::from_secs(10);
 
-/// The port, which one process alone may hold.
+/// The port, which one process alone may hold, and the certificate that is shown there.
 #[derive(Clone)]
 pub(super) struct NodeListener {
     listener: Arc<TcpListener>,
@@ -40,6 +43,7 @@ pub(super) struct NodeListener {
     pub(super) reloads: ReloadList,
     /// The HTTP server, once a role serves.
     pub(super) server: RunningServer,
+    pub(super) tls: Arc<NodeTls>,
 }
 
 /// The HTTP server of a node, while it runs.
@@ -70,7 +74,12 @@ impl NodeListener {
     pub(super) fn take(settings: &NodeSettings) -> Result<Self, NodeError> {
         let address = SocketAddr::new(settings.bind, settings.port);
         let listener = TcpListener::bind(address).map_err(|error| NodeError::Listen { address, error })?;
-        Ok(Self { listener: Arc::new(listener), reloads: ReloadList::default(), server: RunningServer::default() })
+        let tls = NodeTls::read(settings.tls.clone())?;
+        let (listener, reloads) = (Arc::new(listener), ReloadList::default());
+        if tls.has_files() {
+            reloads.add(Arc::<NodeTls>::clone(&tls));
+        }
+        Ok(Self { listener, reloads, server: RunningServer::default(), tls })
     }
 
     /// For a server: the same port, so that the next one finds what waits there.
@@ -81,6 +90,11 @@ impl NodeListener {
     /// Gives the address it listens on.
     pub(super) fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
+    }
+
+    /// What the node shows other nodes.
+    pub(super) fn credentials(&self, settings: &NodeSettings) -> PeerCredentials {
+        PeerCredentials { secret: settings.cluster_secret.clone(), tls: self.tls.nodes().clone() }
     }
 
     /// Gives the URL by which other nodes reach this one.
@@ -159,8 +173,9 @@ impl NodeResources {
         }
         let (nodes, browsers, metrics) = (node_access(settings), browser_policy(settings), Arc::clone(&self.metrics));
         let clock = Arc::clone(&self.clock);
-        let origin = origin_source(settings)?;
-        let api = ApiContext { shard, forward, nodes, browsers, clock, metrics, about, origin };
+        let tls = Arc::clone(&self.listening.tls);
+        let origin = origin_source(settings, &tls)?;
+        let api = ApiContext { shard, forward, nodes, browsers, clock, metrics, about, origin, tls };
         *server = Some(HttpServer::start(self.listening.share()?, api, http_settings(settings))?);
         Ok(())
     }
@@ -286,13 +301,14 @@ pub(super) fn http_settings(settings: &NodeSettings) -> HttpSettings {
 ///
 /// # Errors
 /// If the system has no HTTP client.
-pub(super) fn origin_source(settings: &NodeSettings) -> io::Result<Option<Arc<OriginSource>>> {
+pub(super) fn origin_source(settings: &NodeSettings, tls: &NodeTls) -> io::Result<Option<Arc<OriginSource>>> {
     let Some(OriginSettings { template, timeout_ms, rules }) = settings.origin.clone() else { return Ok(None) };
     let patience = Duration::from_millis(timeout_ms);
-    let client = OriginClient::new(template, patience, settings.max_value_bytes).map_err(io::Error::other)?;
+    let client = OriginClient::new(template, &tls.origin(), patience, settings.max_value_bytes);
+    let client = client.map_err(io::Error::other)?;
     Ok(Some(Arc::new(OriginSource::new(client, rules))))
 }
 
 pub(super) fn browser_policy(settings: &NodeSettings) -> Arc<BrowserPolicy> {
-    Arc::new(BrowserPolicy { hosts: settings.hosts(), cors: settings.cors_origins.clone() })
+    Arc::new(BrowserPolicy { hosts: settings.hosts(), cors: settings.cors_origins.clone(), scheme: settings.scheme() })
 }

@@ -3,11 +3,11 @@
 use super::{NodeError, resources::lock};
 use crate::{
     base::position::{Epoch, Position, Sequence},
-    base::secret::Secret,
     data::store::{DedupLimits, Store},
     net::{
         http_client::EXCHANGE_TIMEOUT,
         link_error::LinkError,
+        peer_credentials::PeerCredentials,
         peer_link::{PeerLink, SnapshotDownload},
     },
     replication::AppendRequest,
@@ -41,7 +41,7 @@ pub struct RestoreReport {
 pub fn restore(
     from: &str,
     directory: &Path,
-    secret: Option<Secret>,
+    credentials: &PeerCredentials,
     patience: Duration,
     progress: &mut dyn FnMut(u64, Option<u64>),
 ) -> Result<RestoreReport, NodeError> {
@@ -51,7 +51,7 @@ pub fn restore(
         return Err(NodeError::Restore(format!("{} holds a database already ({name})", directory.display())));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let link = PeerLink::new(from, secret).map_err(NodeError::Restore)?.within(patience);
+    let link = PeerLink::new(from, credentials).map_err(NodeError::Restore)?.within(patience);
     runtime.block_on(fetch(from, &link, &disk, patience, progress)).map_err(NodeError::Restore)
 }
 

@@ -15,6 +15,7 @@ use crate::{
     base::failpoint,
     config::{NodeSettings, StartRole},
     engine::leader::Successor,
+    net::peer_credentials::PeerCredentials,
     replication::{ElectedLeader, leads_at_start},
     storage::disk::Disk,
     storage::manifest::Manifest,
@@ -86,14 +87,14 @@ impl RunningRole {
     }
 
     /// Waits for the end of the role.
-    async fn turn(&self, settings: &NodeSettings) -> RoleChange {
+    async fn turn(&self, settings: &NodeSettings, credentials: &PeerCredentials) -> RoleChange {
         match self {
             RunningRole::Leading(leading) => tokio::select! {
                 () = leading.leader().ended() => RoleChange::Stop("its main thread has died"),
                 successor = leading.leader().succeeded() => RoleChange::Follow(successor),
             },
             RunningRole::Following(following) => {
-                let (follower, secret) = (following.follower(), settings.cluster_secret.as_ref());
+                let follower = following.follower();
                 loop {
                     let (promotion, successor) = tokio::select! {
                         () = follower.ended() => return RoleChange::Stop("its main thread has died"),
@@ -108,7 +109,7 @@ impl RunningRole {
                         );
                     }
                     let candidate = following.candidate(settings, force, successor);
-                    let stood = promote(follower, candidate, secret).await;
+                    let stood = promote(follower, candidate, credentials).await;
                     let told = stood.as_ref().map(|elected| elected.epoch).map_err(Clone::clone);
                     if let Some(promotion) = promotion {
                         let _ = promotion.reply.send(told); // whoever asked may have gone
@@ -184,11 +185,12 @@ impl RunningRole {
         runtime: &Runtime,
         mut stopped: impl FnMut() -> F,
     ) -> Result<(), NodeError> {
+        let credentials = held.listening.credentials(settings);
         loop {
             let turn = runtime.block_on(async {
                 tokio::select! {
                     why = stopped() => RoleChange::Stop(why),
-                    turn = self.turn(settings) => turn,
+                    turn = self.turn(settings, &credentials) => turn,
                 }
             });
             if let RoleChange::Stop(why) = turn {

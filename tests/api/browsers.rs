@@ -17,7 +17,7 @@ fn servers(hosts: Option<&[&str]>, cors: CorsOrigins) -> (Node, [HttpServer; 2])
     let node = Node::start(settings());
     assert_eq!(Wire::to(node.address()).post("hello").status, 202);
     let hosts = hosts.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
-    let browsers = Arc::new(BrowserPolicy { hosts, cors });
+    let browsers = Arc::new(BrowserPolicy { hosts, cors, ..BrowserPolicy::default() });
     let servers = [true, false].map(|fast_path| {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let api = ApiContext { browsers: Arc::clone(&browsers), ..node.api.clone() };

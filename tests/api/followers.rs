@@ -7,7 +7,7 @@ use memdb::{
     base::position::Position,
     engine::shard::{Shard, ShardRole},
     engine::view::DatabaseView,
-    net::write_forwarder::WriteForwarder,
+    net::{tls::client::ClientTls, write_forwarder::WriteForwarder},
     node::{LeaderNode, ReplicaNode},
     replication::PeerStatus,
 };
@@ -467,7 +467,8 @@ fn a_local_replica_passes_writes_on_and_takes_notices() {
     let leading = lead(data.path(), &[("origin", &template)]).expect("a leader");
     static DRAWN: AtomicU64 = AtomicU64::new(0);
     let random = || Ok(u128::from(DRAWN.fetch_add(1, Ordering::Relaxed)));
-    let forward = WriteForwarder::new(Some(&format!("http://{}", leading.address())), random).expect("a client");
+    let forward = WriteForwarder::new(Some(&format!("http://{}", leading.address())), &ClientTls::default(), random)
+        .expect("a client");
     let notice = Arc::new(tokio::sync::Notify::new());
     let about = NodeAbout {
         role: "local-replica",
@@ -486,6 +487,7 @@ fn a_local_replica_passes_writes_on_and_takes_notices() {
         metrics: Arc::new(NodeMetrics::new(NodeRole::LocalReplica, NodeLimits::default(), ROUTE_LABELS)),
         about: Arc::new(about),
         origin: None,
+        tls: Arc::default(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let server = HttpServer::start(listener, api, node::settings()).expect("it starts");

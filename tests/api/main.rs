@@ -21,5 +21,6 @@ mod posts;
 mod routes;
 mod shares;
 mod through;
+mod tls;
 mod watch;
 mod writes;

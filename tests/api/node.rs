@@ -117,6 +117,7 @@ impl Node {
                 default_ack: Some(AckLevel::Replica),
             }),
             origin: None,
+            tls: Arc::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let server = HttpServer::start(listener, api.clone(), settings).expect("it starts");

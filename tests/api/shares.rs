@@ -8,7 +8,7 @@ use memdb::{
     base::metrics::{NodeLimits, NodeMetrics, NodeRole},
     engine::shard::{Shard, ShardRole},
     engine::view::DatabaseView,
-    net::write_forwarder::WriteForwarder,
+    net::{tls::client::ClientTls, write_forwarder::WriteForwarder},
 };
 use std::{
     io::Read,
@@ -181,7 +181,8 @@ fn silent_leader() -> (SocketAddr, Receiver<String>) {
 #[test]
 fn an_address_with_many_writes_on_their_way_to_the_leader_leaves_the_others_theirs() {
     let (leader, requests) = silent_leader();
-    let forward = WriteForwarder::new(Some(&format!("http://{leader}")), || Ok(1)).expect("a client");
+    let forward =
+        WriteForwarder::new(Some(&format!("http://{leader}")), &ClientTls::default(), || Ok(1)).expect("a client");
     let api = ApiContext {
         shard: Shard::new(Arc::new(DatabaseView::new(true)), ShardRole::FileFollower { notice: Arc::default() }),
         forward: Some(forward),
@@ -190,6 +191,7 @@ fn an_address_with_many_writes_on_their_way_to_the_leader_leaves_the_others_thei
         clock: Arc::new(crate::node::TestClock::default()),
         metrics: Arc::new(NodeMetrics::new(NodeRole::LocalReplica, NodeLimits::default(), ROUTE_LABELS)),
         origin: None,
+        tls: Arc::default(),
         about: Arc::new(NodeAbout {
             role: "local-replica",
             name: "n-test".into(),

@@ -5,7 +5,7 @@ use memdb::{
     api::http::{ApiContext, DemoOrigin, HttpServer, OriginSource},
     config::StartRole,
     engine::leader::OriginRules,
-    net::origin_client::OriginClient,
+    net::{origin_client::OriginClient, tls::client::ClientTls},
     node::{LeaderNode, ReplicaNode},
 };
 use std::{
@@ -29,7 +29,7 @@ fn runtime() -> Runtime {
 }
 
 fn http_client() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("a client")
+    testkit::client::async_builder().timeout(PATIENCE).build().expect("a client")
 }
 
 /// An origin that runs until its runtime ends, and its template.
@@ -345,7 +345,8 @@ fn a_replica_serves_what_is_stale_at_once_and_has_it_fetched_behind_that() {
 
 /// A server over a node whose clock the test moves, with this origin.
 fn through(node: &Node, template: &str, rules: OriginRules, patience: Duration) -> HttpServer {
-    let client = OriginClient::new(template.parse().expect("a template"), patience, 1 << 20).expect("a client");
+    let client = OriginClient::new(template.parse().expect("a template"), &ClientTls::default(), patience, 1 << 20)
+        .expect("a client");
     let origin = Some(Arc::new(OriginSource::new(client, rules)));
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     HttpServer::start(listener, ApiContext { origin, ..node.api.clone() }, node::settings()).expect("it starts")

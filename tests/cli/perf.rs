@@ -1,7 +1,6 @@
 //! `perf` as a person uses it: the real binary against real leaders. Another leader stands in for a replica that has
 //! gone its own way, the leader itself for one that has not; who writes in between is made up.
 
-use reqwest::blocking::Client;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::{
@@ -44,12 +43,18 @@ fn start() -> (Node, TempDir) {
 }
 
 fn post(leader: &Node, text: &str) {
-    let request = Client::new().post(format!("{}/post", leader.url)).header("content-type", "text/plain");
+    let request =
+        testkit::client::new_client().post(format!("{}/post", leader.url)).header("content-type", "text/plain");
     assert_eq!(request.body(text.to_owned()).send().expect("it answers").status(), 202);
 }
 
 fn words(leader: &Node) -> BTreeMap<String, i64> {
-    let body = Client::new().get(format!("{}/sync", leader.url)).send().expect("it answers").bytes().expect("whole");
+    let body = testkit::client::new_client()
+        .get(format!("{}/sync", leader.url))
+        .send()
+        .expect("it answers")
+        .bytes()
+        .expect("whole");
     serde_json::from_slice(&body).expect("words with counts")
 }
 
@@ -207,7 +212,7 @@ fn perf_tells_absent_nodes_and_nonsense_in_one_line() {
     assert_eq!(words(&leader), BTreeMap::new(), "nothing was posted");
 
     for (arguments, fix) in [
-        (vec!["https://x", &leader.url], "such as http://127.0.0.1:8080"),
+        (vec!["ftp://x", &leader.url], "such as http://127.0.0.1:8080"),
         (vec![&leader.url, "http://"], "is not the address of a node"),
         (vec![&leader.url], "<REPLICA_URL>"),
         (vec!["--concurrency", "0", &leader.url, &leader.url], "1..=10000"),

@@ -112,7 +112,7 @@ fn mistakes_exit_2_and_say_what_would_be_right() {
         (&["posts", "put", "a", "--if-absent", "--if-match", "*"], "cannot be used with"),
         (&["posts", "del"], "<KEY>"),
         (&["cache", "del", "a", "b", "--if-match", "*"], "goes with one key"),
-        (&["health", "--server", "https://x"], "such as http://127.0.0.1:8080"),
+        (&["health", "--server", "ftp://x"], "such as http://127.0.0.1:8080"),
         (&["config", "--config", "no-such-file.toml"], "cannot read the settings in no-such-file.toml"),
     ];
     for (arguments, fix) in cases {

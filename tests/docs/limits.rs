@@ -47,6 +47,8 @@ fn the_bounds_are_those_of_the_code() {
         ("silence before the first request", time(http.header_timeout)),
         ("silence between requests", time(http.idle_timeout)),
         ("time for a head", time(http.header_timeout)),
+        ("TLS: time for a handshake", time(http.header_timeout)),
+        ("TLS: handshakes under way", number(limits::MAX_TLS_HANDSHAKES as u64)),
         ("bytes of a head", bytes(http.max_head_bytes)),
         ("bytes of a body", bytes(http.max_body_bytes)),
         ("time for a body", time(http.body_timeout)),

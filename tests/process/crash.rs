@@ -93,7 +93,8 @@ async fn check_counters(leader: &Node, clients: &[Client], run: u64) {
     workers.await.expect("the workers come to their end");
     for Client { id, ledger, .. } in clients {
         let url = format!("{}/counter/c{id}", leader.url);
-        let read: serde_json::Value = reqwest::get(url).await.expect("it answers").json().await.expect("JSON");
+        let read: serde_json::Value =
+            testkit::client::async_client().get(url).send().await.expect("it answers").json().await.expect("JSON");
         let (value, least) = (read["value"].as_i64().expect("a number"), ledger.increments);
         let most = least + i64::from(ledger.open_increment);
         assert!((least..=most).contains(&value), "run {run}: c{id} is {value}, and should be {least} to {most}");
@@ -102,8 +103,14 @@ async fn check_counters(leader: &Node, clients: &[Client], run: u64) {
 
 /// What the leader counts against what its clients were told.
 async fn check(leader: &Node, clients: &[Client], run: u64) {
-    let counts: HashMap<String, i64> =
-        reqwest::get(format!("{}/sync", leader.url)).await.expect("it answers").json().await.expect("JSON");
+    let counts: HashMap<String, i64> = testkit::client::async_client()
+        .get(format!("{}/sync", leader.url))
+        .send()
+        .await
+        .expect("it answers")
+        .json()
+        .await
+        .expect("JSON");
     let mut whole = 0;
     for Client { ledger: Ledger { acknowledged, open, .. }, .. } in clients {
         for word in acknowledged {

@@ -6,4 +6,5 @@ mod examples;
 mod faults;
 mod hostile;
 mod node;
+mod tls;
 mod upgrade;

@@ -5,7 +5,7 @@ mod logs;
 mod whole_posts;
 
 use assert_cmd::Command;
-use reqwest::blocking::{Client, Response};
+use reqwest::blocking::Response;
 use rustix::process::Signal;
 use std::{fs, net::TcpListener, path::Path};
 use tempfile::TempDir;
@@ -29,13 +29,15 @@ fn refused(data: &Path, port: u16, more: &[&str]) -> (i32, String) {
 }
 
 fn post(leader: &Node, text: &str, level: &str) -> Response {
-    let request = Client::new().post(format!("{}/post?ack={level}", leader.url)).header("content-type", "text/plain");
+    let request = testkit::client::new_client()
+        .post(format!("{}/post?ack={level}", leader.url))
+        .header("content-type", "text/plain");
     request.body(text.to_owned()).send().expect("it answers")
 }
 
 fn count(leader: &Node, word: &str) -> String {
     let url = format!("{}/wordcount?word={word}", leader.url);
-    Client::new().get(url).send().expect("it answers").text().expect("text")
+    testkit::client::new_client().get(url).send().expect("it answers").text().expect("text")
 }
 
 fn only_file(data: &Path, prefix: &str) -> std::path::PathBuf {
@@ -76,7 +78,7 @@ fn a_hang_up_reads_the_settings_anew_line_by_line() {
     ] {
         wait_until(line, || leader.said().contains(line));
     }
-    let metrics = reqwest::blocking::get(format!("{}/metrics", leader.url)).and_then(Response::text);
+    let metrics = testkit::client::new_client().get(format!("{}/metrics", leader.url)).send().and_then(Response::text);
     assert!(metrics.expect("it serves").contains("\nmemdb_watchers_limit 20\n"));
     fs::write(&file, "log = 17").expect("written");
     leader.signal(Signal::HUP);
@@ -93,7 +95,9 @@ fn a_slow_request_is_a_line_in_the_log_without_its_words() {
     let leader = Start::leader(data.path()).with(&["--slow-request", "100ms"]).run();
     let answer = post(&leader, "hello", "leader");
     let position = answer.headers()["memdb-position"].to_str().expect("ASCII").replacen("1-1-", "1-9-", 1);
-    let read = Client::new().get(format!("{}/wordcount?word=hello", leader.url)).header("memdb-min-position", position);
+    let read = testkit::client::new_client()
+        .get(format!("{}/wordcount?word=hello", leader.url))
+        .header("memdb-min-position", position);
     assert_eq!(read.send().expect("it answers").status(), 503);
     wait_until("the line", || leader.said().contains("slow request"));
     let said = leader.said();
@@ -114,7 +118,7 @@ fn a_position_of_an_earlier_life_is_met_and_one_that_never_was_is_lost() {
     leader.finish(Signal::KILL);
     let leader = Start::leader(data.path()).run();
     let read = |position: &str| {
-        let request = Client::new().get(format!("{}/wordcount?word=hello", leader.url));
+        let request = testkit::client::new_client().get(format!("{}/wordcount?word=hello", leader.url));
         request.header("memdb-min-position", position).send().expect("it answers").status().as_u16()
     };
     assert_eq!((read(&first), read(&first.replacen("1-1-", "1-2-", 1))), (200, 410));

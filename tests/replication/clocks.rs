@@ -59,7 +59,7 @@ fn counts(client: &Client, at: SocketAddr, key: &str) -> Result<bool, StatusCode
 fn a_leader_whose_wall_clock_is_set_while_it_runs_ages_keys_by_elapsed_time() {
     let directory = tempfile::tempdir().expect("a directory");
     let data = directory.path().to_str().expect("UTF-8");
-    let (clock, client) = (Arc::new(SetClock::default()), Client::new());
+    let (clock, client) = (Arc::new(SetClock::default()), testkit::client::new_client());
     let node = start(&clock, StartRole::Leader, &[("data-dir", data)]);
     let at = node.address();
     for step_ms in [HOUR_MS, TEN_YEARS_MS, -HOUR_MS, -TEN_YEARS_MS] {
@@ -77,7 +77,7 @@ fn a_leader_whose_wall_clock_is_set_while_it_runs_ages_keys_by_elapsed_time() {
 fn a_window_filled_ten_years_ahead_has_room_after_the_age_of_its_keys_and_starts() {
     let directory = tempfile::tempdir().expect("a directory");
     let data = directory.path().to_str().expect("UTF-8");
-    let (clock, client) = (Arc::new(SetClock::default()), Client::new());
+    let (clock, client) = (Arc::new(SetClock::default()), testkit::client::new_client());
     let given = [("data-dir", data), ("max-keys", "2")];
     clock.wall_ms.store(TEN_YEARS_MS, Relaxed);
     let node = start(&clock, StartRole::Leader, &given);
@@ -116,7 +116,8 @@ fn cache(client: &Client, method: &str, at: SocketAddr, target: &str, after: &st
 fn an_entry_that_a_follower_has_hidden_does_not_show_again_by_an_old_record() {
     let directory = tempfile::tempdir().expect("a directory");
     let data = directory.path().to_str().expect("UTF-8");
-    let (clock, ahead, client) = (Arc::new(SetClock::default()), Arc::new(SetClock::default()), Client::new());
+    let (clock, ahead, client) =
+        (Arc::new(SetClock::default()), Arc::new(SetClock::default()), testkit::client::new_client());
     let leader = start(&clock, StartRole::Leader, &[("data-dir", data)]);
     let url = format!("http://{}", leader.address());
     let replica = start(&ahead, StartRole::Replica, &[("leader", &url)]);
@@ -136,7 +137,8 @@ fn an_entry_that_a_follower_has_hidden_does_not_show_again_by_an_old_record() {
 fn a_new_leader_that_has_counted_less_time_is_gone_by() {
     let (one, other) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
     let path = |directory: &tempfile::TempDir| directory.path().to_str().expect("UTF-8").to_owned();
-    let (clock, ahead, client) = (Arc::new(SetClock::default()), Arc::new(SetClock::default()), Client::new());
+    let (clock, ahead, client) =
+        (Arc::new(SetClock::default()), Arc::new(SetClock::default()), testkit::client::new_client());
     let old = start(&ahead, StartRole::Leader, &[("data-dir", &path(&one))]);
     let url = format!("http://{}", old.address());
     let new = start(&clock, StartRole::Replica, &[("data-dir", &path(&other)), ("leader", &url)]);
@@ -157,7 +159,8 @@ fn a_new_leader_that_has_counted_less_time_is_gone_by() {
 fn a_promoted_replica_whose_wall_clock_is_ahead_ages_no_key() {
     let (one, other) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
     let path = |directory: &tempfile::TempDir| directory.path().to_str().expect("UTF-8").to_owned();
-    let (clock, wrong, client) = (Arc::new(SetClock::default()), Arc::new(SetClock::default()), Client::new());
+    let (clock, wrong, client) =
+        (Arc::new(SetClock::default()), Arc::new(SetClock::default()), testkit::client::new_client());
     wrong.wall_ms.store(HOUR_MS / 30, Relaxed); // two minutes: a start would believe that
     let leader = start(&clock, StartRole::Leader, &[("data-dir", &path(&one))]);
     let url = format!("http://{}", leader.address());

@@ -9,6 +9,7 @@ use impostor::Impostor;
 use memdb::{
     base::position::{Position, PositionToken},
     engine::view::DatabaseView,
+    net::peer_credentials::PeerCredentials,
     node::{LeaderNode, NodeError, ReplicaNode, restore},
     replication::{AppendAnswer, AppendOutcome, NodeState},
 };
@@ -62,13 +63,14 @@ fn an_empty_directory_is_refused_and_restored_from_a_replica() {
     let refused = lead(anew.path(), &[("replica", &replica)]).err().expect("nothing is begun over a database");
     assert!(refused.to_string().contains(&format!("memdb restore --from {replica}")), "{refused}");
     let (mut seen, mut told) = (0, None);
-    let restored = restore(&replica, anew.path(), None, Duration::from_secs(10), &mut |bytes, total| {
-        (seen, told) = (bytes, total);
-    });
+    let restored =
+        restore(&replica, anew.path(), &PeerCredentials::default(), Duration::from_secs(10), &mut |bytes, total| {
+            (seen, told) = (bytes, total);
+        });
     let restored = restored.expect("all of it");
     assert_eq!((restored.position.sequence, restored.words), (last.position.sequence, 1));
     assert!(seen > 0 && told == Some(seen), "{seen} {told:?}");
-    let again = restore(&replica, anew.path(), None, Duration::from_secs(10), &mut |_, _| {})
+    let again = restore(&replica, anew.path(), &PeerCredentials::default(), Duration::from_secs(10), &mut |_, _| {})
         .expect_err("it holds a database now");
     assert!(again.to_string().contains("holds a database already"), "{again}");
 
@@ -91,8 +93,14 @@ fn a_copy_is_made_of_a_leader_that_runs() {
     leading.stop().expect("a clean stop, with a snapshot");
     let leading = lead(data.path(), &[]).expect("a leader");
     let last = write_many(&leading, 10);
-    let restored = restore(&url(leading.address()), copy.path(), None, Duration::from_secs(10), &mut |_, _| {})
-        .expect("a leader gives it too");
+    let restored = restore(
+        &url(leading.address()),
+        copy.path(),
+        &PeerCredentials::default(),
+        Duration::from_secs(10),
+        &mut |_, _| {},
+    )
+    .expect("a leader gives it too");
     assert_eq!((restored.position, restored.words), (last.position, 1));
     leading.stop().expect("a clean stop");
     let copied = lead(copy.path(), &[]).expect("it has everything");

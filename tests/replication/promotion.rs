@@ -43,7 +43,7 @@ fn at(address: SocketAddr) -> String {
 }
 
 fn http() -> Client {
-    Client::builder().timeout(Duration::from_secs(15)).build().expect("a client")
+    testkit::client::builder().timeout(Duration::from_secs(15)).build().expect("a client")
 }
 
 fn status(node: &str) -> Option<Value> {

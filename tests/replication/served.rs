@@ -13,7 +13,6 @@ use memdb::{
     storage::recovery,
     text::tokenizer::Analyzer,
 };
-use reqwest::blocking::Client;
 use std::{
     collections::BTreeSet,
     net::{SocketAddr, TcpListener},
@@ -29,13 +28,16 @@ use testkit::{
 /// As a follower at this address announces itself.
 fn announce(leading: &LeaderNode, url: &str, local: bool) {
     let hello = NodeState { node: 1, url: url.to_owned(), local, ..NodeState::default() };
-    let announced = Client::new().post(format!("http://{}/sync", leading.address())).header("content-type", HELLO_TYPE);
+    let announced = testkit::client::new_client()
+        .post(format!("http://{}/sync", leading.address()))
+        .header("content-type", HELLO_TYPE);
     assert_eq!(announced.body(hello.encode()).send().expect("it answers").status(), 202);
 }
 
 /// The states of the replicas that the leader serves, by their addresses.
 fn states(leading: &LeaderNode) -> Vec<(String, String)> {
-    let status = Client::new().get(format!("http://{}/status", leading.address())).send().expect("it answers");
+    let status =
+        testkit::client::new_client().get(format!("http://{}/status", leading.address())).send().expect("it answers");
     let status: serde_json::Value = serde_json::from_str(&status.text().expect("a body")).expect("JSON");
     let text = |value: &serde_json::Value| value.as_str().expect("a string").to_owned();
     let replicas = status["replicas"].as_array().expect("a leader tells of them");
@@ -101,7 +103,7 @@ fn numbers_in(text: &str) -> BTreeSet<&str> {
 }
 
 fn metrics(address: SocketAddr) -> String {
-    let metrics = Client::new().get(format!("http://{address}/metrics")).send().expect("it answers");
+    let metrics = testkit::client::new_client().get(format!("http://{address}/metrics")).send().expect("it answers");
     metrics.text().expect("a body")
 }
 
@@ -138,7 +140,8 @@ fn every_number_in_the_alert_rules_the_dashboard_and_the_documents_is_one_that_a
     let follower = follower.expect("a replica");
     until(&leading, "the replica is served", |states| states.iter().any(|(_, state)| state == "streaming"));
     // A namespace has a series once it holds a word.
-    let post = Client::new().post(format!("{leader}/post")).header("content-type", "text/plain").body("hello");
+    let post =
+        testkit::client::new_client().post(format!("{leader}/post")).header("content-type", "text/plain").body("hello");
     assert_eq!(post.send().expect("it answers").status(), 202);
     let (of_leader, of_follower) = (metrics(leading.address()), metrics(follower.address()));
     let known: BTreeSet<&str> = numbers_in(&of_leader).union(&numbers_in(&of_follower)).copied().collect();
@@ -174,11 +177,16 @@ fn every_number_in_the_alert_rules_the_dashboard_and_the_documents_is_one_that_a
 
 /// The body that a node answers with.
 fn got(address: SocketAddr, path: &str) -> String {
-    Client::new().get(format!("http://{address}{path}")).send().expect("it answers").text().expect("a body")
+    testkit::client::new_client()
+        .get(format!("http://{address}{path}"))
+        .send()
+        .expect("it answers")
+        .text()
+        .expect("a body")
 }
 
 fn post(leading: &LeaderNode, text: &str) -> String {
-    let post = Client::new().post(format!("http://{}/post", leading.address())).body(text.to_owned());
+    let post = testkit::client::new_client().post(format!("http://{}/post", leading.address())).body(text.to_owned());
     let answer = post.send().expect("it answers");
     assert_eq!(answer.status(), 202);
     answer.headers()["memdb-position"].to_str().expect("ASCII").to_owned()
@@ -190,7 +198,9 @@ fn counted_on_both(data: &Path) -> (String, u64) {
     let following = follow(leading.address(), None);
     until(&leading, "the replica is connected", |states| streams(states, &url(following.address())));
     let position = post(&leading, "don\u{2019}t _very_");
-    let read = Client::new().get(format!("http://{}/sync", following.address())).header("memdb-min-position", position);
+    let read = testkit::client::new_client()
+        .get(format!("http://{}/sync", following.address()))
+        .header("memdb-min-position", position);
     let followed = read.send().expect("it answers").text().expect("a body");
     let sorted = |json: &str| serde_json::from_str::<serde_json::Value>(json).expect("JSON").to_string();
     assert_eq!(sorted(&got(leading.address(), "/sync")), sorted(&followed), "the replica counts as its leader");

@@ -1,18 +1,41 @@
 //! The requests of clients, and their answers.
 
-use memdb::base::position::PositionToken;
-use reqwest::blocking::{Client, RequestBuilder, Response};
+use crate::tls::AUTHORITY;
+use memdb::{base::position::PositionToken, net::tls::client::ClientTls};
+use reqwest::blocking::{Client, ClientBuilder, RequestBuilder, Response};
 use serde_json::Value;
 use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
+use tokio_rustls::rustls::ClientConfig;
 
 /// Word to count.
 pub type Counts = BTreeMap<String, i64>;
 
 static CLIENT: LazyLock<Client> = LazyLock::new(new_client);
 
-/// A client with connections of its own.
+/// A client with connections of its own, which believes the authority of the tests ([`AUTHORITY`]).
 pub fn new_client() -> Client {
-    Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().expect("a client")
+    builder().build().expect("a client")
+}
+
+/// Begins a client. `Client::new` of reqwest has no TLS here, and panics: nobody installs a provider of cryptography
+/// for the whole process.
+pub fn builder() -> ClientBuilder {
+    Client::builder().tls_backend_preconfigured(tls_config()).no_proxy().timeout(Duration::from_secs(30))
+}
+
+/// A client that does not block.
+pub fn async_client() -> reqwest::Client {
+    async_builder().build().expect("a client")
+}
+
+/// As [`builder`], for a client that does not block.
+pub fn async_builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder().tls_backend_preconfigured(tls_config()).no_proxy()
+}
+
+fn tls_config() -> ClientConfig {
+    static CONFIG: LazyLock<ClientTls> = LazyLock::new(|| AUTHORITY.client(Some(&AUTHORITY.node("tests"))));
+    (**CONFIG.config()).clone()
 }
 
 /// The answer to a write.

@@ -21,6 +21,7 @@ pub mod node;
 pub mod process;
 pub mod random;
 pub mod replica;
+pub mod tls;
 pub mod wait;
 pub mod wire;
 pub mod words;

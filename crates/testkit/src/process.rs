@@ -3,8 +3,10 @@
 
 use crate::{
     client::{Counts, counts, status},
+    tls::AUTHORITY,
     wait_for, wait_for_within, wait_until,
 };
+use memdb::net::tls::files::IdentityFiles;
 use parking_lot::Mutex;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use std::{
@@ -34,6 +36,8 @@ pub struct Start {
     role: &'static str,
     arguments: Vec<OsString>,
     descriptors: Option<u32>,
+    /// Whether it serves TLS.
+    protected: bool,
     environment: Vec<(&'static str, String)>,
     /// What is put before its command, such as `ip netns exec NAME`.
     within: Vec<String>,
@@ -61,7 +65,8 @@ impl Start {
     }
 
     fn of(role: &'static str, arguments: Vec<OsString>) -> Self {
-        Self { role, arguments, descriptors: None, environment: Vec::new(), within: Vec::new(), binary: memdb_binary() }
+        let (environment, within, binary) = (Vec::new(), Vec::new(), memdb_binary());
+        Self { role, arguments, descriptors: None, protected: false, environment, within, binary }
     }
 
     /// Begins a log segment after so many bytes.
@@ -84,6 +89,16 @@ impl Start {
 
     pub fn with(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(OsString::from));
+        self
+    }
+
+    /// Serves TLS with this certificate, and knows other nodes by the tests' authority, unless another is given behind
+    /// this.
+    pub fn protected(mut self, identity: &IdentityFiles) -> Self {
+        self.protected = true;
+        self.environment.push(("MEMDB_TLS_CA", AUTHORITY.file().to_str().expect("UTF-8").to_owned()));
+        let files = ["--tls-cert".into(), (&identity.certificate).into(), "--tls-key".into(), (&identity.key).into()];
+        self.arguments.extend::<[OsString; 4]>(files);
         self
     }
 
@@ -156,7 +171,8 @@ impl Start {
         };
         std::thread::Builder::new().spawn(move || lines.for_each(keep)).expect("a thread");
         let port = address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("an address with a port");
-        Ok(Node { url: format!("http://{address}"), port, start: self.clone(), process, said })
+        let scheme = if self.protected { "https" } else { "http" };
+        Ok(Node { url: format!("{scheme}://{address}"), port, start: self.clone(), process, said })
     }
 
     /// Starts what must not start on this port: its exit code, and what it says.

@@ -5,11 +5,27 @@ use std::{
     io::{ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
 };
+use tokio_rustls::rustls::{ClientConnection, StreamOwned};
 
 /// One connection.
 pub struct Wire {
-    stream: TcpStream,
+    stream: WireStream,
     read: Vec<u8>,
+}
+
+/// The bytes' way.
+enum WireStream {
+    Plain(TcpStream),
+    Protected(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl WireStream {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            WireStream::Plain(stream) => stream,
+            WireStream::Protected(stream) => &stream.sock,
+        }
+    }
 }
 
 /// One answer.
@@ -77,20 +93,32 @@ impl Wire {
     }
 
     fn over(stream: TcpStream) -> Self {
-        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-        stream.set_write_timeout(Some(PATIENCE)).expect("a time-out");
+        Self::of(WireStream::Plain(stream))
+    }
+
+    /// A connection over TLS.
+    pub fn over_tls(stream: StreamOwned<ClientConnection, TcpStream>) -> Self {
+        Self::of(WireStream::Protected(Box::new(stream)))
+    }
+
+    fn of(stream: WireStream) -> Self {
+        stream.socket().set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        stream.socket().set_write_timeout(Some(PATIENCE)).expect("a time-out");
         Self { stream, read: Vec::new() }
     }
 
     /// Sends bytes; a server that has closed already is no failure here, its answer tells more.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
-        let _ = self.stream.write_all(bytes.as_ref());
+        let _ = match &mut self.stream {
+            WireStream::Plain(stream) => stream.write_all(bytes.as_ref()),
+            WireStream::Protected(stream) => stream.write_all(bytes.as_ref()),
+        };
         self
     }
 
     /// Says that nothing more comes, and still reads.
     pub fn finish(&mut self) -> &mut Self {
-        self.stream.shutdown(Shutdown::Write).expect("a connection");
+        self.stream.socket().shutdown(Shutdown::Write).expect("a connection");
         self
     }
 
@@ -188,9 +216,9 @@ impl Wire {
 
     /// Whether an answer, or the end, has come; waits a little for it.
     pub fn has_something(&mut self) -> bool {
-        self.stream.set_read_timeout(Some(std::time::Duration::from_millis(2))).expect("a time-out");
-        let peeked = self.stream.peek(&mut [0]);
-        self.stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        self.stream.socket().set_read_timeout(Some(std::time::Duration::from_millis(2))).expect("a time-out");
+        let peeked = self.stream.socket().peek(&mut [0]);
+        self.stream.socket().set_read_timeout(Some(PATIENCE)).expect("a time-out");
         peeked.is_ok()
     }
 
@@ -219,7 +247,11 @@ impl Wire {
 
     fn fill(&mut self) -> bool {
         let mut piece = [0; 16_384];
-        match self.stream.read(&mut piece) {
+        let read = match &mut self.stream {
+            WireStream::Plain(stream) => stream.read(&mut piece),
+            WireStream::Protected(stream) => stream.read(&mut piece),
+        };
+        match read {
             Ok(bytes) => {
                 self.read.extend_from_slice(&piece[..bytes]);
                 bytes > 0

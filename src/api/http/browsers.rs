@@ -40,11 +40,13 @@ pub struct BrowserPolicy {
     pub hosts: Option<Vec<String>>,
     /// Origins whose pages may read and write, beside the node's own.
     pub cors: CorsOrigins,
+    /// The scheme that the node is reached by: `http`, or `https` if it serves TLS.
+    pub scheme: &'static str,
 }
 
 impl Default for BrowserPolicy {
     fn default() -> Self {
-        Self { hosts: None, cors: CorsOrigins::These(Vec::new()) }
+        Self { hosts: None, cors: CorsOrigins::These(Vec::new()), scheme: "http" }
     }
 }
 
@@ -102,7 +104,8 @@ impl BrowserPolicy {
         if reads && !asks {
             return Ok(None);
         }
-        let own = authority.or_else(|| std::str::from_utf8(host?).ok()).and_then(WebOrigin::of_host);
+        let own =
+            authority.or_else(|| std::str::from_utf8(host?).ok()).and_then(|host| WebOrigin::of(self.scheme, host));
         let (mut origins, mut all_allowed) = (0, true);
         for given in fields.get_all(header::ORIGIN) {
             origins += 1;
@@ -199,7 +202,7 @@ mod tests {
             ["*"] => CorsOrigins::Every,
             list => CorsOrigins::These(list.iter().map(|text| text.parse().expect("an origin")).collect()),
         };
-        BrowserPolicy { hosts, cors }
+        BrowserPolicy { hosts, cors, scheme: "http" }
     }
 
     /// Whether a request is let through; its refusal otherwise.

@@ -8,6 +8,13 @@ use super::{
     settings::{HTTP2_RECEIVE_BYTES, HTTP2_SEND_BYTES, MAX_STREAMS, MAX_TAKEN_BACK, PING_INTERVAL, PING_TIMEOUT},
     state::AppState,
 };
+use crate::{
+    api::error::{ApiError, ErrorKind},
+    net::{
+        client_stream::ClientStream,
+        tls::server::{HandshakeResult, ServerTls},
+    },
+};
 use http::Request;
 use hyper::{
     body::Incoming,
@@ -45,7 +52,7 @@ where
 
 /// Serves a connection until it ends, or until what is in flight has been answered after `stopping`.
 pub(super) async fn serve<S: RouteService>(
-    mut stream: TcpStream,
+    stream: TcpStream,
     client: ConnectionPeer,
     routes: S,
     state: Arc<AppState>,
@@ -59,7 +66,46 @@ pub(super) async fn serve<S: RouteService>(
     // for a watcher's stream to time out by. It is no error where the system has no such option.
     let patience_ms = u32::try_from(state.settings.write_timeout.as_millis()).unwrap_or(u32::MAX);
     let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, patience_ms);
-    let (exit, begun) = match state.settings.fast_path {
+    let tls = Arc::clone(&state.tls);
+    match tls.server() {
+        Some(server) => Box::pin(protect(server, stream, client, routes, state, stopping)).await,
+        None => serve_stream(stream, true, (client, routes, state), stopping).await,
+    }
+}
+
+/// Serves a connection over TLS.
+async fn protect<S: RouteService>(
+    server: &ServerTls,
+    stream: TcpStream,
+    client: ConnectionPeer,
+    routes: S,
+    state: Arc<AppState>,
+    stopping: CancellationToken,
+) {
+    let bounds = (&state.budgets.handshakes, state.settings.header_timeout);
+    match server.accept(stream, &client.usage, bounds, &stopping).await {
+        HandshakeResult::Protected(stream) => {
+            let is_http1 = stream.get_ref().1.alpn_protocol() != Some(b"h2");
+            serve_stream(stream, is_http1, (client, routes, state), stopping).await;
+        }
+        HandshakeResult::Plain(stream) => {
+            let mut guard = Http1Guard::new(stream, state.settings, stopping, Handoff::new(state.settings));
+            let detail = format!("this port speaks TLS: ask {}", state.service.look_at_role().about.url);
+            guard.refuse(ApiError::new(ErrorKind::MalformedRequest, detail));
+            guard.close().await;
+        }
+        HandshakeResult::Failed => {}
+    }
+}
+
+/// Serves what a connection carries; by the fast path first, unless it is known to be no HTTP/1.
+async fn serve_stream<S: RouteService, C: ClientStream>(
+    mut stream: C,
+    is_http1: bool,
+    (client, routes, state): (ConnectionPeer, S, Arc<AppState>),
+    stopping: CancellationToken,
+) {
+    let (exit, begun) = match state.settings.fast_path && is_http1 {
         true => fast_path::serve(&mut stream, &client.usage, &state, &stopping).await,
         false => (FastPathExit::Other, Handoff::new(state.settings)),
     };
@@ -77,8 +123,8 @@ pub(super) async fn serve<S: RouteService>(
     }
 }
 
-async fn http1<S: RouteService>(
-    guard: Http1Guard,
+async fn http1<S: RouteService, C: ClientStream>(
+    guard: Http1Guard<C>,
     routes: S,
     (state, client): (Arc<AppState>, ConnectionPeer),
     stopping: CancellationToken,
@@ -108,8 +154,8 @@ async fn http1<S: RouteService>(
     }
 }
 
-async fn http2<S: RouteService>(
-    guard: Http1Guard,
+async fn http2<S: RouteService, C: ClientStream>(
+    guard: Http1Guard<C>,
     routes: S,
     (state, client): (Arc<AppState>, ConnectionPeer),
     stopping: CancellationToken,

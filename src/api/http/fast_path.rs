@@ -24,7 +24,7 @@ mod written_answer;
 use super::{head::SoundHead, settings::HttpSettings, state::AppState, times::ConnectionTimes};
 use crate::{
     api::{error::ApiError, service::AcceptedWrite},
-    net::address_limits::Usage,
+    net::{address_limits::Usage, client_stream::ClientStream},
 };
 use named_write::NamedReceipt;
 use responder::{FastPathResponder, Remainder};
@@ -36,11 +36,7 @@ use std::{
     pin::{Pin, pin},
     task::{Context, Poll},
 };
-use tokio::{
-    io::{AsyncRead, ReadBuf},
-    net::TcpStream,
-    time::Instant,
-};
+use tokio::{io::ReadBuf, time::Instant};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 /// Bytes read at once. As many requests are answered before the other connections of the thread have their turn.
@@ -81,8 +77,8 @@ thread_local! {
 }
 
 /// Serves until the connection ends or is another's.
-pub(super) async fn serve(
-    stream: &mut TcpStream,
+pub(super) async fn serve<C: ClientStream>(
+    stream: &mut C,
     usage: &Usage,
     state: &AppState,
     stopping: &CancellationToken,
@@ -110,8 +106,8 @@ pub(super) async fn serve(
     (exit, path.begun)
 }
 
-struct FastPathConnection<'a> {
-    stream: &'a mut TcpStream,
+struct FastPathConnection<'a, C> {
+    stream: &'a mut C,
     usage: &'a Usage,
     state: &'a AppState,
     begun: Handoff,
@@ -150,7 +146,7 @@ enum AfterFlush {
     Leave,
 }
 
-impl FastPathConnection<'_> {
+impl<C: ClientStream> FastPathConnection<'_, C> {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -159,7 +155,7 @@ impl FastPathConnection<'_> {
         responder: &mut FastPathResponder,
     ) -> Poll<FastPathExit> {
         loop {
-            if self.sent < self.unsent.len() {
+            if self.sent < self.unsent.len() || self.stream.is_behind() {
                 match self.poll_send(cx) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Err(_)) => return Poll::Ready(FastPathExit::Broken),
@@ -209,7 +205,7 @@ impl FastPathConnection<'_> {
                 self.begun.held.extend_from_slice(&input[held..filled]);
                 continue;
             }
-            if self.answer(&input[..filled], responder).is_err() {
+            if self.answer(cx, &input[..filled], responder).is_err() {
                 return Poll::Ready(FastPathExit::Broken);
             }
             if filled == input.len() {
@@ -231,13 +227,13 @@ impl FastPathConnection<'_> {
         let Poll::Ready(settled) = posting.poll(cx) else { return Poll::Pending };
         responder.conclude(settled, posting, self.state);
         self.posting = None;
-        self.send(responder)?;
+        self.send(cx, responder)?;
         self.begun.times.answered(Instant::now(), !self.begun.held.is_empty());
         Poll::Ready(Ok(()))
     }
 
     /// Answers what can be answered of `bytes`, sends what the socket takes, and keeps the rest.
-    fn answer(&mut self, bytes: &[u8], responder: &mut FastPathResponder) -> io::Result<()> {
+    fn answer(&mut self, cx: &mut Context<'_>, bytes: &[u8], responder: &mut FastPathResponder) -> io::Result<()> {
         let begun = Instant::now();
         let (consumed, rest) = responder.answer(bytes, self.state, begun);
         let was_silent = self.begun.held.is_empty();
@@ -247,7 +243,7 @@ impl FastPathConnection<'_> {
             let now = Instant::now();
             responder.count(self.state, now - begun);
             self.begun.answered = true;
-            self.send(responder)?;
+            self.send(cx, responder)?;
             self.begun.times.answered(now, !self.begun.held.is_empty());
         } else if self.begun.answered && was_silent {
             // The silence is over; from its first byte on a head has its own time.
@@ -276,14 +272,13 @@ impl FastPathConnection<'_> {
     }
 
     /// Sends what the socket takes of the answers on the responder, and keeps the rest.
-    fn send(&mut self, responder: &FastPathResponder) -> io::Result<()> {
+    fn send(&mut self, cx: &mut Context<'_>, responder: &FastPathResponder) -> io::Result<()> {
         if responder.answers.is_empty() {
             return Ok(());
         }
-        let sent = match self.stream.try_write(&responder.answers) {
-            Ok(sent) => sent,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(error) => return Err(error),
+        let sent = match Pin::new(&mut *self.stream).poll_write(cx, &responder.answers) {
+            Poll::Ready(sent) => sent?,
+            Poll::Pending => 0,
         };
         if sent < responder.answers.len() {
             self.unsent.clear();
@@ -296,18 +291,15 @@ impl FastPathConnection<'_> {
     /// Sends what the socket did not take at once.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.sent < self.unsent.len() {
-            match self.stream.try_write(&self.unsent[self.sent..]) {
-                Ok(sent) => {
-                    self.sent += sent;
-                    self.begun.times.taken();
-                }
-                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
-                Err(_) => match self.stream.poll_write_ready(cx) {
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                    Poll::Pending => return self.begun.times.poll_not_taken(cx).map(Err),
-                },
-            }
+            let Poll::Ready(sent) = Pin::new(&mut *self.stream).poll_write(cx, &self.unsent[self.sent..]) else {
+                return self.begun.times.poll_not_taken(cx).map(Err);
+            };
+            self.sent += sent?;
+            self.begun.times.taken();
+        }
+        // TLS may have taken what the socket has not.
+        if Pin::new(&mut *self.stream).poll_flush(cx)?.is_pending() {
+            return self.begun.times.poll_not_taken(cx).map(Err);
         }
         (self.unsent, self.sent) = (Vec::new(), 0);
         Poll::Ready(Ok(()))
@@ -335,7 +327,7 @@ impl FastPathConnection<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::AsyncWriteExt;
+    use tokio::{io::AsyncWriteExt, net::TcpStream};
 
     /// A stop does not wait for a client that never pauses.
     #[tokio::test]

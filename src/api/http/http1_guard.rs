@@ -12,16 +12,19 @@ use super::{
     settings::HttpSettings,
     times::ConnectionTimes,
 };
-use crate::api::error::{ApiError, ErrorKind};
+use crate::{
+    api::error::{ApiError, ErrorKind},
+    net::client_stream::ClientStream,
+};
 use bytes::{Buf, BytesMut};
 use std::{
+    future::poll_fn,
     io,
     pin::Pin,
     task::{Context, Poll, Waker, ready},
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
-    net::TcpStream,
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
@@ -43,8 +46,8 @@ pub(super) enum ConnectionStart {
 }
 
 /// One connection's socket, screened.
-pub(super) struct Http1Guard {
-    stream: TcpStream,
+pub(super) struct Http1Guard<C> {
+    stream: C,
     settings: HttpSettings,
     stopping: CancellationToken,
     /// The end of the current message. HTTP/2 has no end that would matter here.
@@ -65,9 +68,9 @@ pub(super) struct Http1Guard {
     times: ConnectionTimes,
 }
 
-impl Http1Guard {
+impl<C: ClientStream> Http1Guard<C> {
     /// The guard of a connection of which so much has been seen.
-    pub(super) fn new(stream: TcpStream, settings: HttpSettings, stopping: CancellationToken, begun: Handoff) -> Self {
+    pub(super) fn new(stream: C, settings: HttpSettings, stopping: CancellationToken, begun: Handoff) -> Self {
         let Handoff { held, first, answered, times } = begun;
         Self {
             stream,
@@ -124,6 +127,11 @@ impl Http1Guard {
         Some(ConnectionStart::Http2)
     }
 
+    /// Has the connection end with this, whatever the client sends.
+    pub(super) fn refuse(&mut self, problem: ApiError) {
+        self.last_words = Some(problem);
+    }
+
     /// Ends the connection: the last words if there are any, then a while in which the client may still send, so that
     /// no reset overtakes what it was told.
     pub(super) async fn close(mut self) {
@@ -138,7 +146,9 @@ impl Http1Guard {
             self.stream.shutdown().await?;
             let mut thrown_away = [0; 4_096];
             let mut left = LINGER_BYTES;
-            expected |= matches!(self.stream.try_read(&mut thrown_away), Ok(1..));
+            let mut buffer = ReadBuf::new(&mut thrown_away);
+            let there = poll_fn(|cx| Poll::Ready(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))).await;
+            expected |= there.is_ready() && !buffer.filled().is_empty();
             if !expected {
                 return Ok(()); // an idle client, or one that has closed too
             }
@@ -234,7 +244,7 @@ impl Http1Guard {
     }
 }
 
-impl AsyncRead for Http1Guard {
+impl<C: ClientStream> AsyncRead for Http1Guard<C> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let guard = &mut *self;
         loop {
@@ -268,7 +278,7 @@ impl AsyncRead for Http1Guard {
     }
 }
 
-impl AsyncWrite for Http1Guard {
+impl<C: ClientStream> AsyncWrite for Http1Guard<C> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let guard = &mut *self;
         guard.unflushed = true;
@@ -296,9 +306,9 @@ impl AsyncWrite for Http1Guard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::future::poll_fn;
+    use tokio::net::TcpStream;
 
-    async fn pair() -> (Http1Guard, TcpStream) {
+    async fn pair() -> (Http1Guard<TcpStream>, TcpStream) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
         let (stream, _) = listener.accept().await.expect("it was connected");
@@ -307,7 +317,7 @@ mod tests {
     }
 
     /// Writes until the socket takes no more; gives how much it took.
-    async fn fill(guard: &mut Http1Guard) -> usize {
+    async fn fill(guard: &mut Http1Guard<TcpStream>) -> usize {
         let mut written = 0;
         loop {
             let more = poll_fn(|cx| Poll::Ready(Pin::new(&mut *guard).poll_write(cx, &[b'x'; 65_536]))).await;

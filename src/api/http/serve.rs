@@ -45,6 +45,8 @@ pub struct HttpServer {
     watchers: Arc<Budget>,
     request_log: Arc<RequestLog>,
     metrics: Arc<NodeMetrics>,
+    /// True if clients connect over TLS.
+    is_protected: bool,
 }
 
 impl HttpServer {
@@ -65,11 +67,12 @@ impl HttpServer {
             refusal: refusal_of_connection,
         };
         let metrics = Arc::clone(&api.metrics);
+        let is_protected = api.tls.server().is_some();
         let mut roles = RoleSlots::new();
         let budgets = Budgets::new(&settings, shares);
         let bulk_limiter = Arc::new(BulkLimiter::new());
         let guesses: Arc<SecretThrottle> = Arc::default();
-        let cluster_stats = Arc::new(ClusterStatsSource::new().map_err(io::Error::other)?);
+        let cluster_stats = Arc::new(ClusterStatsSource::new(api.tls.nodes()).map_err(io::Error::other)?);
         let rankings: Arc<SharedRankings> = Arc::default();
         let watchers = Arc::clone(&budgets.watchers);
         let request_log = Arc::new(RequestLog::new(settings.slow_request));
@@ -81,7 +84,7 @@ impl HttpServer {
             let (cluster_stats, rankings) = (Arc::clone(&cluster_stats), Arc::clone(&rankings));
             let request_log = Arc::clone(&request_log);
             let tallies = WordCountsPool::new(limits::TALLIES_KEPT, limits::TALLY_KEPT_BYTES);
-            let ApiContext { shard, forward, nodes, browsers, clock, metrics, about, origin } = api;
+            let ApiContext { shard, forward, nodes, browsers, clock, metrics, about, origin, tls } = api;
             let view = Arc::clone(shard.view());
             let role = roles.add(RoleContext::new(shard, forward, about));
             let (position_wait, waiting_reads) = (settings.position_wait, Arc::clone(&budgets.waiting_reads));
@@ -92,6 +95,7 @@ impl HttpServer {
                 nodes,
                 browsers,
                 settings,
+                tls,
                 budgets,
                 bulk_limiter,
                 movement,
@@ -111,7 +115,7 @@ impl HttpServer {
             });
         }
         let listener = Listener::start(socket, protocol, servers)?;
-        Ok(Self { listener, roles, connections, watchers, request_log, metrics })
+        Ok(Self { listener, roles, connections, watchers, request_log, metrics, is_protected })
     }
 
     /// Gives the numbers of the node.
@@ -143,9 +147,14 @@ impl HttpServer {
     /// under way end with the role they began with. Writes that wait for a leader come here, if that is this node.
     pub fn change_role(&self, shard: Shard, forward: Option<WriteForwarder>, about: Arc<NodeAbout>) {
         let leads = forward.is_none();
+        let advertised = about.url.clone();
         let before = self.roles.forwarder();
         self.roles.set(&RoleContext::new(shard, forward, about));
         if leads && let Some(before) = before {
+            if self.is_protected {
+                // Its certificate is for the address that other nodes have, and perhaps for no other.
+                return before.lead_by(&advertised).expect("that is an address");
+            }
             let mut own = self.local_addr();
             match own.ip() {
                 IpAddr::V4(ip) if ip.is_unspecified() => own.set_ip(Ipv4Addr::LOCALHOST.into()),

@@ -11,6 +11,7 @@ use crate::{
     net::{
         address_limits::{AddressShares, Resource},
         budget::Budget,
+        tls::{handshakes::HandshakeSlots, node::NodeTls},
     },
 };
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub(super) struct AppState {
     /// The rules for pages in browsers.
     pub(super) browsers: Arc<BrowserPolicy>,
     pub(super) settings: HttpSettings,
+    /// The certificate to show, if connections are protected.
+    pub(super) tls: Arc<NodeTls>,
     pub(super) budgets: Budgets,
     /// Limits the counting of bulk bodies.
     pub(super) bulk_limiter: Arc<BulkLimiter>,
@@ -53,6 +56,8 @@ pub(super) struct Budgets {
     pub(super) origin_reads: Arc<Budget>,
     /// Streams of events.
     pub(super) watchers: Arc<Budget>,
+    /// TLS handshakes under way.
+    pub(super) handshakes: Arc<HandshakeSlots>,
     /// Answers in pieces that one thread encodes: the bound is on what the thread has to do, so each has its own.
     pub(super) encoders: Arc<Budget>,
 }
@@ -67,6 +72,7 @@ impl Budgets {
             waiting_reads: budget(Resource::WaitingReads, settings.max_waiting_reads),
             origin_reads: budget(Resource::OriginReads, limits::ORIGIN_WAITING_READS),
             watchers: budget(Resource::Watchers, settings.max_watchers),
+            handshakes: HandshakeSlots::new(limits::MAX_TLS_HANDSHAKES, shares.of(limits::MAX_TLS_HANDSHAKES)),
             encoders: budget(Resource::EncodedAnswers, ENCODED_AT_ONCE),
         }
     }

@@ -18,7 +18,7 @@ use crate::{
     engine::shard::{Shard, ShardRole},
     engine::view::{DatabaseView, ServedDatabase},
     net::address_limits::AddressShares,
-    net::write_forwarder::WriteForwarder,
+    net::{tls::client::ClientTls, write_forwarder::WriteForwarder},
     storage::file_header::DatabaseIdentity,
     text::tokenizer::Analyzer,
 };
@@ -59,7 +59,7 @@ pub(super) fn state_with(entries: &[(CollectionId<'_>, &str, EntryValue<'_>)]) -
     store.set_state_id(StateId { position: Position::new(1, 7), ..StateId::default() }, LoggedTime::ZERO);
     let view = Arc::new(DatabaseView::new(false));
     view.serve(ServedDatabase { identity, reader: store.reader() });
-    let forward = WriteForwarder::new(None, || Ok(1)).expect("a client");
+    let forward = WriteForwarder::new(None, &ClientTls::default(), || Ok(1)).expect("a client");
     let about =
         NodeAbout { role: "", name: String::new(), node: 1, url: String::new(), not_promoted: None, default_ack: None };
     let settings = HttpSettings { threads: 1, ..HttpSettings::default() };
@@ -80,11 +80,12 @@ pub(super) fn state_with(entries: &[(CollectionId<'_>, &str, EntryValue<'_>)]) -
         nodes: NodeAccess::Nobody,
         browsers: Arc::default(),
         settings,
+        tls: Arc::default(),
         budgets,
         bulk_limiter: Arc::new(BulkLimiter::new()),
         movement: Arc::default(),
         rankings: Arc::default(),
-        cluster_stats: Arc::new(ClusterStatsSource::new().expect("a client")),
+        cluster_stats: Arc::new(ClusterStatsSource::new(&ClientTls::default()).expect("a client")),
         guesses: Arc::default(),
         request_log: Arc::new(RequestLog::new(None)),
         started: Instant::now(),

@@ -174,10 +174,13 @@ impl Service {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{shard::ShardRole, view::DatabaseView};
+    use crate::{
+        engine::{shard::ShardRole, view::DatabaseView},
+        net::tls::client::ClientTls,
+    };
 
     fn role(name: &'static str) -> RoleContext {
-        let forward = WriteForwarder::new(None, || Ok(1)).expect("a client");
+        let forward = WriteForwarder::new(None, &ClientTls::default(), || Ok(1)).expect("a client");
         let about = NodeAbout {
             role: name,
             name: String::new(),

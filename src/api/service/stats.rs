@@ -6,7 +6,7 @@
 use super::Service;
 use crate::{
     base::limits::STATS_PATIENCE_MS,
-    net::{stats_client::StatsClient, write_forwarder::WriteForwarder},
+    net::{stats_client::StatsClient, tls::client::ClientTls, write_forwarder::WriteForwarder},
 };
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
@@ -118,8 +118,8 @@ impl ClusterStatsSource {
     ///
     /// # Errors
     /// If the system has no HTTP client.
-    pub fn new() -> Result<Self, String> {
-        Ok(Self { client: StatsClient::new()?, last: Mutex::default() })
+    pub fn new(tls: &ClientTls) -> Result<Self, String> {
+        Ok(Self { client: StatsClient::new(tls)?, last: Mutex::default() })
     }
 
     /// The numbers of all nodes that answer in time.

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage (clap's own included), 130 interrupted.
 
+mod certificate;
 mod completions;
 mod config;
 mod entries;
@@ -80,6 +81,7 @@ enum MemdbCommand {
     Repair(files::RepairArguments),
     Restore(restore::RestoreArguments),
     Promote(promote::PromoteArguments),
+    Certificate(certificate::CertificateArguments),
     OriginDemo(origin_demo::OriginDemoArguments),
     Completions(completions::CompletionsArguments),
 }
@@ -103,6 +105,7 @@ fn main() -> ExitCode {
         MemdbCommand::Repair(arguments) => files::repair(&arguments),
         MemdbCommand::Restore(arguments) => restore::run(&arguments),
         MemdbCommand::Promote(arguments) => promote::run(&arguments),
+        MemdbCommand::Certificate(arguments) => certificate::run(&arguments),
         MemdbCommand::OriginDemo(arguments) => origin_demo::run(&arguments),
         MemdbCommand::Completions(arguments) => completions::run(&arguments),
     };

@@ -1,6 +1,6 @@
 //! Decides which output goes where: results to stdout, everything else to stderr.
 
-use memdb::client::ClientError;
+use memdb::{client::ClientError, net::tls::files::TlsFileError};
 use std::{
     fmt,
     io::{self, Write},
@@ -34,6 +34,12 @@ impl CommandError {
             CommandError::Failed(_) | CommandError::Output(_) => 1,
             CommandError::Interrupted(_) => 130, // what shells expect after Ctrl-C: 128 + SIGINT
         }
+    }
+}
+
+impl From<TlsFileError> for CommandError {
+    fn from(error: TlsFileError) -> Self {
+        CommandError::Usage(error.to_string())
     }
 }
 

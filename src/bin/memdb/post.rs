@@ -15,6 +15,7 @@ use memdb::{
         split::PostUnit,
         upload::{UploadError, UploadOptions, UploadProgress, UploadSummary, Uploader},
     },
+    config::ClientTlsFlags,
 };
 use source::{InputEncoding, InputFormat, TextInput, TextPlace};
 use std::{
@@ -118,6 +119,9 @@ pub struct PostArguments {
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
 
+    #[command(flatten)]
+    tls: ClientTlsFlags,
+
     /// As JSON: {"counted", "counted_before", "faults", "words", "left_out", "seconds", "position"}.
     #[arg(long)]
     json: bool,
@@ -136,7 +140,7 @@ pub fn run(arguments: &PostArguments) -> CommandResult {
         return Err(CommandError::Usage("with --format ndjson a line is a post: leave out --per file".to_owned()));
     }
     let timeout = Duration::from_secs(arguments.timeout);
-    let client = Client::with_timeout(&arguments.leader, timeout)?.meant_for(ServerKind::Leader);
+    let client = Client::with_tls(&arguments.leader, timeout, &arguments.tls.read()?)?.meant_for(ServerKind::Leader);
     let random = getrandom::u64().map_err(|error| CommandError::Failed(format!("no randomness: {error}")))?;
     let options = UploadOptions {
         per: match arguments.per {

@@ -5,7 +5,10 @@ use crate::{
     read::block_on,
     secret,
 };
-use memdb::client::{Client, ClientError, ServerKind};
+use memdb::{
+    client::{Client, ClientError, ServerKind},
+    config::ClientTlsFlags,
+};
 use serde_json::{Value, json};
 use std::{path::PathBuf, time::Duration};
 use tokio::time::{Instant, sleep};
@@ -45,6 +48,9 @@ pub struct PromoteArguments {
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
 
+    #[command(flatten)]
+    tls: ClientTlsFlags,
+
     /// As JSON: {"leader", "epoch"}.
     #[arg(long)]
     json: bool,
@@ -55,8 +61,8 @@ const ASK_EVERY: Duration = Duration::from_millis(10);
 
 pub fn run(arguments: &PromoteArguments) -> CommandResult {
     let secret = arguments.cluster_secret_file.as_ref().map(secret::read).transpose()?;
-    let client =
-        Client::with_timeout(&arguments.node, Duration::from_secs(arguments.timeout))?.meant_for(ServerKind::Replica);
+    let timeout = Duration::from_secs(arguments.timeout);
+    let client = Client::with_tls(&arguments.node, timeout, &arguments.tls.read()?)?.meant_for(ServerKind::Replica);
     let patience = Duration::from_secs(arguments.wait);
     block_on(async {
         let before = client.status().await?["not_promoted"].clone();

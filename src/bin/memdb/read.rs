@@ -3,7 +3,8 @@
 use crate::output::{CommandError, CommandResult, GroupedNumber, say, tell};
 use memdb::{
     base::limits::{MAX_TOP, MAX_WORDS_PER_READ},
-    client::{Client, ClientError},
+    client::Client,
+    config::ClientTlsFlags,
 };
 use std::{future::Future, time::Duration};
 
@@ -17,11 +18,14 @@ pub struct NodeArguments {
     /// Seconds that an answer may take.
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
+
+    #[command(flatten)]
+    tls: ClientTlsFlags,
 }
 
 impl NodeArguments {
-    pub fn client(&self) -> Result<Client, ClientError> {
-        Client::with_timeout(&self.server, self.timeout())
+    pub fn client(&self) -> Result<Client, CommandError> {
+        Ok(Client::with_tls(&self.server, self.timeout(), &self.tls.read()?)?)
     }
 
     pub fn timeout(&self) -> Duration {

@@ -5,7 +5,10 @@ use crate::{
     secret,
 };
 use indicatif::{ProgressBar, ProgressStyle};
-use memdb::{base::address::NodeAddress, base::position::PositionToken, node};
+use memdb::{
+    base::address::NodeAddress, base::position::PositionToken, config::ClientTlsFlags,
+    net::peer_credentials::PeerCredentials, node,
+};
 use serde_json::json;
 use std::{path::PathBuf, time::Duration};
 
@@ -39,6 +42,9 @@ pub struct RestoreArguments {
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
 
+    #[command(flatten)]
+    tls: ClientTlsFlags,
+
     /// As JSON: {"database", "position", "words"}.
     #[arg(long)]
     json: bool,
@@ -46,6 +52,8 @@ pub struct RestoreArguments {
 
 pub fn run(arguments: &RestoreArguments) -> CommandResult {
     let secret = arguments.cluster_secret_file.as_ref().map(secret::read).transpose()?;
+    let tls = arguments.tls.read()?.or_system_authorities();
+    let credentials = PeerCredentials { secret, tls };
     let from: NodeAddress = arguments
         .from
         .parse()
@@ -54,7 +62,7 @@ pub fn run(arguments: &RestoreArguments) -> CommandResult {
     let bar = ProgressBar::new_spinner();
     let style = "loading {wide_bar} {bytes}/{total_bytes}  {eta}";
     bar.set_style(ProgressStyle::with_template(style).expect("a template of this program"));
-    let restored = node::restore(&from.to_string(), &arguments.data_dir, secret, timeout, &mut |bytes, total| {
+    let restored = node::restore(&from.to_string(), &arguments.data_dir, &credentials, timeout, &mut |bytes, total| {
         total.into_iter().for_each(|total| bar.set_length(total));
         bar.set_position(bytes);
     });

@@ -14,7 +14,8 @@ use documents::{DocumentReport, DocumentSet};
 use indicatif::{ProgressBar, ProgressStyle};
 use memdb::{
     base::position::PositionToken,
-    client::{Client, ClientError, ServerKind},
+    client::{Client, ClientError, DEFAULT_TIMEOUT, ServerKind},
+    config::ClientTlsFlags,
 };
 use output::{PerfError, say, tell};
 use report::LoadReport;
@@ -78,6 +79,9 @@ struct PerfArguments {
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=86_400))]
     wait: u32,
 
+    #[command(flatten)]
+    tls: ClientTlsFlags,
+
     /// One JSON object in place of the report.
     #[arg(long)]
     json: bool,
@@ -116,12 +120,12 @@ fn main() -> ExitCode {
 
 /// Runs load and comparison, and returns whether all is well.
 fn run(arguments: &PerfArguments) -> Result<bool, PerfError> {
-    let replicas = arguments
-        .replicas
-        .iter()
-        .map(|address| Client::new(address).map(|client| client.meant_for(ServerKind::Replica)))
-        .collect::<Result<_, _>>()?;
-    let nodes = ComparedNodes { leader: Client::new(&arguments.leader)?.meant_for(ServerKind::Leader), replicas };
+    let tls = arguments.tls.read().map_err(|error| PerfError::Usage(error.to_string()))?;
+    let client = |address: &String| Client::with_tls(address, DEFAULT_TIMEOUT, &tls);
+    let replicas = arguments.replicas.iter();
+    let replicas = replicas.map(|address| client(address).map(|client| client.meant_for(ServerKind::Replica)));
+    let replicas = replicas.collect::<Result<_, _>>()?;
+    let nodes = ComparedNodes { leader: client(&arguments.leader)?.meant_for(ServerKind::Leader), replicas };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(go(arguments, nodes))
 }

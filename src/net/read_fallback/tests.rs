@@ -49,7 +49,7 @@ fn read(answers: &[&'static str], target: &str) -> (Answered, Vec<Vec<String>>) 
     let nodes: Vec<PlayedNode> = answers.iter().map(|answer| PlayedNode::new(answer)).collect();
     let urls: Vec<String> = nodes.iter().map(|node| node.url.clone()).collect();
     let answer = runtime.block_on(async {
-        let fallback = ReadFallback::new().expect("a client");
+        let fallback = ReadFallback::new(&ClientTls::default()).expect("a client");
         fallback.read(&urls, &Method::GET, target, &HeaderMap::new()).await
     });
     let at = |answer: PeerAnswer| {

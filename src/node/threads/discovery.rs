@@ -4,12 +4,11 @@
 use crate::node::full_sync;
 use crate::{
     base::retry::RetryPolicy,
-    base::secret::Secret,
     config::NodeSettings,
     data::store::DedupLimits,
     engine::replica::{ReplicaEvent, ReplicaFindings, ReplicaHandle},
     net::write_forwarder::WriteForwarder,
-    net::{link_error::LinkError, peer_link::PeerLink},
+    net::{link_error::LinkError, peer_credentials::PeerCredentials, peer_link::PeerLink},
     replication::{AnnounceResult, LeaderDiscovery, NodeState},
     storage::disk::Disk,
     storage::file_header::DatabaseIdentity,
@@ -46,12 +45,12 @@ pub(in crate::node) fn discovery(
 /// The leader's address, and the credentials that it asks for.
 pub(in crate::node) struct LeaderLinks {
     pub(in crate::node) discovery: LeaderDiscovery,
-    pub(in crate::node) secret: Option<Secret>,
+    pub(in crate::node) credentials: PeerCredentials,
 }
 
 impl LeaderLinks {
     fn link(&self, url: Option<&str>) -> Result<PeerLink, String> {
-        PeerLink::new(url.ok_or("no leader is known")?, self.secret.clone())
+        PeerLink::new(url.ok_or("no leader is known")?, &self.credentials)
     }
 
     /// Announces the replica to whoever may lead, and to whom that one sends it on.

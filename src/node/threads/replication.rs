@@ -9,9 +9,8 @@ use crate::{
     base::clock::{Clock, Monotonic},
     base::limits,
     base::position::{Epoch, EpochTable},
-    base::secret::Secret,
     engine::leader::{Leader, LeaderEvent},
-    net::{link_error::LinkError, peer_link::PeerLink},
+    net::{link_error::LinkError, peer_credentials::PeerCredentials, peer_link::PeerLink},
     replication::{
         AppendAnswer, ClusterMembers, LeaderState, NextSend, NodeId, NodeState, PeerEvent, PeerIndex, PeerRegistry,
         PeerReplication,
@@ -52,7 +51,7 @@ pub(in crate::node) struct ReplicationContext {
     pub(in crate::node) disk: Arc<dyn Disk>,
     pub(in crate::node) manifest: Arc<Mutex<Manifest>>,
     pub(in crate::node) registry: PeerRegistry,
-    pub(in crate::node) secret: Option<Secret>,
+    pub(in crate::node) credentials: PeerCredentials,
     /// Replicas that the settings name.
     pub(in crate::node) configured: Vec<String>,
     /// The task that serves each run of a replica: one that is known under two addresses is served, and counted, once.
@@ -138,7 +137,7 @@ async fn run(place: Arc<ReplicationContext>, mut announced: mpsc::Receiver<NodeS
         if served.len() >= MOST && !make_room(&place, served) {
             return tracing::warn!(url, "there are {MOST} followers already; this one is not served");
         }
-        let link = match PeerLink::new(url, place.secret.clone()) {
+        let link = match PeerLink::new(url, &place.credentials) {
             Ok(link) => link,
             Err(error) => return tracing::warn!(url, error, "a follower cannot be served"),
         };

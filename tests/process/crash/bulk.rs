@@ -9,7 +9,8 @@ const LINES: i64 = 1_000_000;
 
 async fn count_of(word: &str, leader: &Node) -> i64 {
     let url = format!("{}/wordcount?word={word}", leader.url);
-    let counts: HashMap<String, i64> = reqwest::get(url).await.expect("it answers").json().await.expect("JSON");
+    let counts: HashMap<String, i64> =
+        testkit::client::async_client().get(url).send().await.expect("it answers").json().await.expect("JSON");
     counts[word]
 }
 
@@ -17,7 +18,7 @@ async fn count_of(word: &str, leader: &Node) -> i64 {
 async fn a_bulk_body_cut_off_by_kills_counts_each_line_once() {
     let directory = tempfile::tempdir().expect("a place for the data");
     let body: Bytes = (0..LINES).map(|line| format!("all w{}\n", line % 1_000)).collect::<String>().into();
-    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let http = testkit::client::async_builder().build().expect("a client");
     let send = |leader: &Node| {
         let request = http.post(format!("{}/bulk?ack=leader", leader.url)).header("memdb-stream", "s");
         request.header("content-type", "text/plain").body(body.clone()).send()

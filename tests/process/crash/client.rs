@@ -31,7 +31,7 @@ pub struct Client {
 
 impl Client {
     pub fn new(id: u64) -> Self {
-        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let http = testkit::client::async_builder().build().expect("a client");
         Self { id, next: 1, increment: 1, http, ledger: Ledger::default() }
     }
 

@@ -82,7 +82,7 @@ fn upload(url: &str, seen: &Arc<Written>) -> Result<(u64, serde_json::Value), St
     let sent = Arc::new(AtomicU64::new(0));
     let lines = SlowLines { seen: Arc::clone(seen), sent: Arc::clone(&sent) };
     let body = reqwest::blocking::Body::new(lines);
-    let http = reqwest::blocking::Client::builder().timeout(PATIENCE).build().map_err(|error| error.to_string())?;
+    let http = testkit::client::builder().timeout(PATIENCE).build().map_err(|error| error.to_string())?;
     let request = http.post(format!("{url}/bulk")).header("content-type", "text/plain").body(body);
     let answer = request.send().map_err(|error| format!("the lines were not answered: {error}"))?;
     let status = answer.status();

@@ -19,7 +19,7 @@ const CLIENTS: u64 = 16;
 
 /// A client that makes a connection for each post.
 fn one_connection_a_post() -> Client {
-    Client::builder().no_proxy().pool_max_idle_per_host(0).build().expect("a client")
+    testkit::client::builder().pool_max_idle_per_host(0).build().expect("a client")
 }
 
 /// The most descriptors that each node has at once while `work` is done.

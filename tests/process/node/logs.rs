@@ -1,7 +1,7 @@
 //! What a node says of itself, on stderr and in its log file.
 
 use super::only_file;
-use reqwest::blocking::{Client, Response};
+use reqwest::blocking::Response;
 use serde_json::Value;
 use std::{
     fs,
@@ -45,7 +45,7 @@ fn said(dir: &Path, arguments: &[&str], variables: &[(&str, &str)], meanwhile: i
 
 /// One request by way of the fast path, one post, one that the routes answer, one that none answers.
 fn ask_around(address: &str) {
-    let client = Client::new();
+    let client = testkit::client::new_client();
     let get = |path: &str| client.get(format!("http://{address}{path}")).send().expect("it answers");
     let post = client.post(format!("http://{address}/post")).header("content-type", "text/plain").body("unspoken");
     let status = |answer: Response| answer.status().as_u16();

@@ -28,7 +28,7 @@ fn whole_posts_are_seen_over_one_request_and_over_two() {
         for reader in 0..3 {
             let (leader, over, reads) = (&leader, &over, &reads);
             scope.spawn(move || {
-                let client = Client::new();
+                let client = testkit::client::new_client();
                 let mut last = 0;
                 while !over.load(Ordering::Relaxed) {
                     last = read_twice(&client, leader, reader, last);
@@ -36,7 +36,7 @@ fn whole_posts_are_seen_over_one_request_and_over_two() {
                 }
             });
         }
-        let client = Client::new();
+        let client = testkit::client::new_client();
         while until.map_or(posts.load(Ordering::Relaxed) < POSTS, |until| Instant::now() < until) {
             let request = client.post(format!("{}/post", leader.url)).header("content-type", "text/plain");
             assert_eq!(request.body(text.clone()).send().expect("it answers").status().as_u16(), 202);

@@ -1,7 +1,11 @@
 //! The node around a local replica: whom it names as leader, and when it is ready.
 
 use memdb::{
-    config, net::peer_link::PeerLink, node::FileFollowerNode, storage::disk::RealDisk, storage::manifest::Manifest,
+    config,
+    net::{peer_credentials::PeerCredentials, peer_link::PeerLink},
+    node::FileFollowerNode,
+    storage::disk::RealDisk,
+    storage::manifest::Manifest,
 };
 use std::{
     fs,
@@ -60,7 +64,7 @@ fn the_leaders_notice_is_taken_and_never_passed_on_as_a_write() {
     let leader = Making::begin(SMALL).write(2);
     let node = follow(leader.directory());
     wait_until("readiness", || node.view().is_ready());
-    let link = PeerLink::new(&format!("http://{}", node.address()), None).expect("an address");
+    let link = PeerLink::new(&format!("http://{}", node.address()), &PeerCredentials::default()).expect("an address");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     // The files name no leader, so what was passed on would be refused.
     runtime.block_on(link.notice()).expect("taken");

@@ -4,7 +4,7 @@ use memdb::{
     node::{LeaderNode, ReplicaNode},
     replication::HELLO_TYPE,
 };
-use reqwest::blocking::{Client, RequestBuilder, Response};
+use reqwest::blocking::{RequestBuilder, Response};
 use serde_json::Value;
 use std::{net::SocketAddr, path::Path};
 use tempfile::TempDir;
@@ -37,15 +37,20 @@ impl Told {
 }
 
 fn post(to: SocketAddr, text: &str) -> Told {
-    Told::of(Client::new().post(format!("{}/post", url(to))).header("content-type", "text/plain").body(text.to_owned()))
+    Told::of(
+        testkit::client::new_client()
+            .post(format!("{}/post", url(to)))
+            .header("content-type", "text/plain")
+            .body(text.to_owned()),
+    )
 }
 
 fn get(from: SocketAddr, target: &str) -> Told {
-    Told::of(Client::new().get(format!("{}{target}", url(from))))
+    Told::of(testkit::client::new_client().get(format!("{}{target}", url(from))))
 }
 
 fn read_with(from: SocketAddr, name: &str, value: &str) -> Told {
-    Told::of(Client::new().get(format!("{}/wordcount?word=fresh", url(from))).header(name, value))
+    Told::of(testkit::client::new_client().get(format!("{}/wordcount?word=fresh", url(from))).header(name, value))
 }
 
 /// A leader on this port.
@@ -88,10 +93,14 @@ fn a_follower_passes_no_write_on_to_a_leader_of_another_database() {
     assert_ne!(status["database"], theirs["database"]);
 
     // Nobody is sent to it, and whatever tells of readiness tells the same.
-    let lines =
-        Client::new().post(format!("{}/bulk", url(follower))).header("content-type", "text/plain").body("fresh");
-    let announced =
-        Client::new().post(format!("{}/sync", url(follower))).header("content-type", HELLO_TYPE).body("hello");
+    let lines = testkit::client::new_client()
+        .post(format!("{}/bulk", url(follower)))
+        .header("content-type", "text/plain")
+        .body("fresh");
+    let announced = testkit::client::new_client()
+        .post(format!("{}/sync", url(follower)))
+        .header("content-type", HELLO_TYPE)
+        .body("hello");
     for refused in [Told::of(lines), Told::of(announced), get(follower, "/health/leader")] {
         assert_eq!(refused.problem(), (503, "other-database"), "{}", refused.body);
         assert_eq!(refused.body.get("leader"), None, "{}", refused.body);
@@ -99,7 +108,7 @@ fn a_follower_passes_no_write_on_to_a_leader_of_another_database() {
     assert_eq!(status.get("leader"), None, "{status}");
     let ready = get(follower, "/health/ready").body;
     assert!(!ready["detail"].as_str().is_some_and(|detail| detail.contains("the write came")), "{ready}");
-    let numbers = Client::new().get(format!("{}/metrics", url(follower))).send().expect("it answers");
+    let numbers = testkit::client::new_client().get(format!("{}/metrics", url(follower))).send().expect("it answers");
     assert!(numbers.text().expect("text").contains("\nmemdb_ready 0\n"));
 
     wait_until("the leader refuses it", || get(leader, "/status").body["replicas"][0]["state"] == "refused");
@@ -118,7 +127,7 @@ fn a_follower_passes_no_write_on_to_a_leader_of_another_database() {
     }
     assert!(gone(leader, &last.position), "{}", last.position);
     // Nor are tags, though the counts are the same.
-    let removed = Client::new().delete(format!("{}/wordcount?word=fresh", url(leader)));
+    let removed = testkit::client::new_client().delete(format!("{}/wordcount?word=fresh", url(leader)));
     assert_eq!(Told::of(removed).status, 202);
     let same = read_with(leader, "if-none-match", &before.tag);
     assert_eq!((same.status, &same.body), (200, &before.body));

@@ -1,0 +1,27 @@
+//! A client's connection, plain or protected by TLS.
+
+use super::tls::server::ServerStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+
+/// A connection that bytes are read from and written to.
+pub trait ClientStream: AsyncRead + AsyncWrite + Unpin + Send {
+    /// Returns whether bytes that it has taken are not in the socket yet: `poll_flush` takes them there.
+    fn is_behind(&self) -> bool;
+}
+
+impl ClientStream for TcpStream {
+    #[inline]
+    fn is_behind(&self) -> bool {
+        false
+    }
+}
+
+impl ClientStream for ServerStream {
+    #[inline]
+    fn is_behind(&self) -> bool {
+        self.get_ref().1.wants_write()
+    }
+}
