@@ -2,6 +2,7 @@
 //!
 //! Each protocol has a folder of its own; nothing below knows that there is one.
 
+pub mod auth;
 pub mod error;
 pub mod http;
 pub mod service;

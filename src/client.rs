@@ -9,6 +9,7 @@
 pub mod blocks;
 pub mod bulk_answer;
 pub mod bulk_upload;
+pub mod credentials;
 pub mod dump;
 pub mod entries;
 pub mod input;
@@ -26,7 +27,8 @@ use crate::{
 };
 use bulk_answer::BulkAnswer;
 use bytes::Bytes;
-use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
+use credentials::ClientCredentials;
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header, header::HeaderValue};
 use serde::{Deserialize, Deserializer, de::Error};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -107,6 +109,8 @@ pub struct Client {
     timeout: Duration,
     /// The database that bulk bodies are for, if it is known: a leader of another refuses them.
     database: Option<Box<str>>,
+    /// The value of `Authorization`.
+    authorization: Option<HeaderValue>,
 }
 
 /// The answer to a post: 202.
@@ -268,13 +272,20 @@ impl Client {
             .user_agent(concat!("memdb/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| bad(error.to_string()))?;
-        Ok(Client { base, address: node, whom: ServerKind::Node, http, tls, timeout, database: None })
+        let (whom, database, authorization) = (ServerKind::Node, None, None);
+        Ok(Client { base, address: node, whom, http, tls, timeout, database, authorization })
     }
 
     /// The same client, which means to speak to `whom`: errors say so.
     #[must_use]
     pub fn meant_for(self, whom: ServerKind) -> Self {
         Self { whom, ..self }
+    }
+
+    /// The same client, which shows these credentials.
+    #[must_use]
+    pub fn with_credentials(self, credentials: Option<&ClientCredentials>) -> Self {
+        Self { authorization: credentials.and_then(ClientCredentials::header), ..self }
     }
 
     /// The node's address as a person would write it.
@@ -333,7 +344,8 @@ impl Client {
         match self.bulk(self.address("/bulk", &[]), "text/plain", "who-leads", None, timeout).await {
             Err(ClientError::Refused { status: 421, leader: Some(leader), .. }) => {
                 let named = Self::with_tls(&leader.url, self.timeout, &self.tls)?.meant_for(ServerKind::Leader);
-                Ok(Some(Self { database: leader.database, ..named }))
+                let authorization = self.authorization.clone();
+                Ok(Some(Self { database: leader.database, authorization, ..named }))
             }
             // What else is wrong is told of what is sent.
             _ => Ok(None),
@@ -419,10 +431,12 @@ impl Client {
         }
         let force: &[_] = if force { &[("force", "true")] } else { &[] };
         let mut request = self.http.post(self.address("/promote", force)).header(header::CONTENT_LENGTH, "0");
+        let mut client = self.clone();
         if let Some(secret) = secret {
+            client.authorization = None;
             request = request.bearer_auth(secret.expose());
         }
-        self.json::<PromotionReply>(request).await.map(|elected| elected.epoch)
+        client.json::<PromotionReply>(request).await.map(|elected| elected.epoch)
     }
 
     /// Asks for `/health/ready`: succeeds if the node serves current data.
@@ -464,7 +478,7 @@ impl Client {
 
     /// Sends a request; a refusal is an error. The body of a good answer is still to come.
     async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
-        let response = request.send().await.map_err(|error| self.lost(&error))?;
+        let response = self.shown(request).send().await.map_err(|error| self.lost(&error))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -472,6 +486,14 @@ impl Client {
         let retry_after = retry_after(&response);
         let body = response.bytes().await.map_err(|error| self.lost(&error))?;
         Err(self.refused(status, retry_after, &body))
+    }
+
+    /// A request with the credentials of the client.
+    fn shown(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.authorization {
+            Some(value) => request.header(header::AUTHORIZATION, value.clone()),
+            None => request,
+        }
     }
 
     /// The position a read was answered at.

@@ -6,6 +6,7 @@
 //! Nothing here reads the process's surroundings by itself; they are handed in as [`ConfigInputs`].
 
 mod client_tls;
+mod credentials;
 mod example;
 mod file;
 mod flags;
@@ -16,6 +17,7 @@ mod table;
 mod value;
 
 pub use client_tls::ClientTlsFlags;
+pub use credentials::CredentialFlags;
 pub use example::example;
 pub use flags::{EveryFlag, LeaderFlags, LocalReplicaFlags, ReplicaFlags, SettingFlags};
 pub use machine::MachineLimits;

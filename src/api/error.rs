@@ -71,6 +71,10 @@ error_kinds! {
         redis ERR, refused as -, repeat never;
     AckUnavailable: 400 "ack-unavailable", "This node cannot acknowledge at that level",
         redis NOREPLICAS, refused as "no-replica", repeat never;
+    Unauthenticated: 401 "unauthenticated", "Credentials are wanted",
+        redis NOAUTH, refused as -, repeat never;
+    Forbidden: 403 "forbidden", "The user has no such right",
+        redis NOPERM, refused as -, repeat never;
     ClusterSecret: 403 "cluster-secret", "Only nodes of the cluster may ask this",
         redis NOPERM, refused as -, repeat never;
     CrossSite: 403 "cross-site", "Pages of other sites may not do this",

@@ -10,6 +10,9 @@
 //! for entries; `watch` sends what changes; `nodes` speaks to other nodes; `problem` is the one shape of everything
 //! wrong.
 
+mod access;
+#[cfg(feature = "failpoints")]
+pub mod access_cases;
 mod body;
 mod browsers;
 mod bulk;
@@ -44,6 +47,7 @@ mod replication_metrics;
 mod request;
 mod request_log;
 mod route;
+mod route_access;
 mod routes;
 mod secret_throttle;
 mod serve;
@@ -68,6 +72,7 @@ pub use settings::HttpSettings;
 pub use super::service::{NodeAbout, OriginSource};
 
 use crate::{
+    api::auth::AccessControl,
     base::clock::Clock,
     base::metrics::NodeMetrics,
     base::secret::Secret,
@@ -93,6 +98,8 @@ pub struct ApiContext {
     pub metrics: Arc<NodeMetrics>,
     /// The constant part of `/status`.
     pub about: Arc<NodeAbout>,
+    /// The users, and who may ask for what.
+    pub access: Arc<AccessControl>,
     /// The source of values that the cache does not have, if there is one.
     pub origin: Option<Arc<OriginSource>>,
     /// The certificate that the node shows, and the authorities of other nodes.
@@ -108,4 +115,14 @@ pub enum NodeAccess {
     Secret(Secret),
     /// Nobody: others can reach this node, and there is no secret.
     Nobody,
+}
+
+impl NodeAccess {
+    /// The secret by which this node proves to others that it is one.
+    pub(in crate::api::http) fn secret(&self) -> Option<&Secret> {
+        match self {
+            Self::Secret(secret) => Some(secret),
+            Self::Anyone | Self::Nobody => None,
+        }
+    }
 }

@@ -279,11 +279,11 @@ pub const EXCHANGE_TIMEOUT_MS: u64 = 1_000;
 pub const LEAST_BYTES_PER_MS: u64 = 4_000;
 /// Longest time a write may wait for a replica, in milliseconds: whoever has passed it on waits for the answer.
 pub const MAX_ACK_TIMEOUT_MS: u64 = 4_000;
-/// Addresses whose wrong cluster secrets are remembered; the one that was silent longest goes first, …
+/// Addresses and users whose wrong secrets and passwords are remembered; the one that was silent longest goes first, …
 pub const MAX_GUESSERS: usize = 1_024;
 /// … and for so long after the last of them, in milliseconds.
 pub const GUESS_MEMORY_MS: u64 = 60_000;
-/// Secrets of such an address that are looked at at once.
+/// Secrets of such an address that are looked at at once, and passwords of any.
 pub const GUESSES_AT_ONCE: usize = 8;
 /// Delay of the first wrong secret of an address, in milliseconds; each further one takes twice as long …
 pub const GUESS_DELAY_MS: u64 = 25;
@@ -291,6 +291,20 @@ pub const GUESS_DELAY_MS: u64 = 25;
 pub const GUESS_DELAY_MAX_MS: u64 = 1_000;
 /// Time that a secret of such an address waits for its turn, in milliseconds.
 pub const GUESS_PATIENCE_MS: u64 = 3_000;
+/// Users in a users file: a node keeps all of them.
+pub const MAX_USERS: usize = 10_000;
+/// Tokens of one user: a name for each program is enough.
+pub const MAX_TOKENS_PER_USER: usize = 64;
+/// Largest users file, in bytes: room for all users with some tokens each.
+pub const MAX_USERS_FILE_BYTES: u64 = 16 << 20;
+/// Passwords that were right and are remembered, so that their slow hash is made once; the one not seen longest goes.
+pub const MAX_VERIFIED_PASSWORDS: usize = 1_024;
+/// Passwords that are hashed at once: 19 MiB and some 20 ms of a processor each.
+pub const PASSWORDS_AT_ONCE: usize = 2;
+/// Authorization headers that a serving thread remembers as right: of more, each costs a look-up.
+pub const REMEMBERED_HEADERS: usize = 8;
+/// Lines a second of the audit log; of more, only the number is told.
+pub const AUDIT_LINES_PER_SECOND: u32 = 100;
 /// The first pause after an exchange that failed is random below this, in milliseconds; it doubles …
 pub const RETRY_MIN_MS: u64 = 50;
 /// … up to this.

@@ -48,6 +48,12 @@ pub struct NodeSettings {
     pub tls: TlsFiles,
     /// The secret that the nodes of the cluster show each other.
     pub cluster_secret: Option<Secret>,
+    /// The users file, if there are users.
+    pub users: Option<PathBuf>,
+    /// True if `/metrics` is for everybody.
+    pub metrics_open: bool,
+    /// The audit log, if there is one.
+    pub audit_log: Option<PathBuf>,
     /// The largest text in bytes.
     pub max_body_bytes: usize,
     /// The largest value of an entry in bytes.
@@ -317,6 +323,9 @@ impl NodeSettings {
             cors_origins: given.read("cors-origin", value::cors_origins)?,
             tls: tls_files(&mut given)?,
             cluster_secret: given.read("cluster-secret-file", |text| unless(NONE, text, secret))?,
+            users: given.read("users", |text| unless(NONE, text, value::file))?,
+            metrics_open: given.read("metrics-open", value::switch)?,
+            audit_log: given.read("audit-log", |text| unless(NONE, text, value::file))?,
             role: RoleSettings::read(role, &mut given)?,
             max_body_bytes: given.read("max-body-bytes", |text| {
                 value::bytes(text, &(1..=limits::LARGEST_MAX_BODY_BYTES as u64)).map(|bytes| bytes as usize)
@@ -442,21 +451,37 @@ impl NodeSettings {
         Ok(())
     }
 
+    /// Returns whether clients and nodes come by TLS.
+    fn has_tls(&self) -> bool {
+        self.tls.identity.is_some()
+    }
+
     /// Refuses addresses beyond loopback unless they are intended.
     pub(super) fn check_network(&self) -> Result<(), ConfigError> {
         let unfit = |message: String| Err(ConfigError::Unfit(message));
         let NodeSettings { bind, .. } = self;
         let is_replica = matches!(self.role, RoleSettings::Replica { .. });
+        let replicates = is_replica || !self.replicas().is_empty();
+        if replicates && self.users.is_some() && self.cluster_secret.is_none() {
+            return unfit(format!(
+                "nodes that have users show each other a secret: give --cluster-secret-file FILE; {}",
+                value::MAKE_A_SECRET
+            ));
+        }
         if bind.is_loopback() {
             return Ok(());
         }
-        if !self.insecure {
+        let is_protected = self.has_tls() && self.users.is_some();
+        if !self.insecure && !is_protected {
+            let danger = match self.users.is_some() {
+                true => "passwords and tokens would go over the network in clear text",
+                false => "anyone who reaches that address could read and change every count",
+            };
             return unfit(format!(
-                "refusing to listen on {bind}: anyone who reaches that address could read and change every count. \
-                 Listen on 127.0.0.1, or say --insecure if the network is yours alone"
+                "refusing to listen on {bind}: {danger}. Listen on 127.0.0.1, give the node TLS and --users FILE, or say \
+                 --insecure if the network is yours alone"
             ));
         }
-        let replicates = is_replica || !self.replicas().is_empty();
         if replicates && self.cluster_secret.is_none() {
             return unfit(format!(
                 "refusing to replicate on {bind} without a secret: anyone who reaches that address could pose as \

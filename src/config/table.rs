@@ -87,13 +87,14 @@ pub(super) const SETTINGS: &[SettingSpec] = &[
         name: "bind",
         value_name: "ADDRESS",
         defaults: every!("127.0.0.1"),
-        help: "Address to listen on; beyond loopback only with --insecure",
+        help: "Address to listen on; beyond loopback only with TLS and --users, or with --insecure",
         ..ROW
     },
     SettingSpec {
         name: "insecure",
         defaults: every!("false"),
-        help: "Allow an address beyond loopback: whoever reaches it can read and change every count",
+        help: "Allow an address beyond loopback without TLS or without users: whoever reaches it can read and change every count, \
+               or read what others send",
         ..ROW
     },
     SettingSpec {
@@ -180,6 +181,27 @@ pub(super) const SETTINGS: &[SettingSpec] = &[
         value_name: "FILE",
         defaults: every!(NONE),
         help: "File with the secret the nodes share; needed to replicate beyond loopback",
+        ..ROW
+    },
+    SettingSpec {
+        name: "users",
+        value_name: "FILE",
+        defaults: every!(NONE),
+        help: "File with the users and their rights, which `memdb user` writes; without one everybody may read and write. It \
+               is read anew when it changes",
+        ..ROW
+    },
+    SettingSpec {
+        name: "metrics-open",
+        defaults: every!("false"),
+        help: "Answer GET /metrics to everybody, although there are users",
+        ..ROW
+    },
+    SettingSpec {
+        name: "audit-log",
+        value_name: "FILE",
+        defaults: every!(NONE),
+        help: "File that requests without the right to them, and those that administer, are appended to, as JSON lines",
         ..ROW
     },
     SettingSpec {

@@ -255,6 +255,21 @@ fn replication_beyond_loopback_takes_a_secret() {
 }
 
 #[test]
+fn nodes_with_users_that_replicate_take_a_secret_and_users_alone_open_no_address() {
+    let (users, secret) = (("users", "users.json"), ("cluster-secret-file", "secret"));
+    assert!(flagged(StartRole::Leader, &[users]).is_ok(), "it may be a single node");
+    let leader = [users, ("replica", "http://127.0.0.1:1")];
+    for (role, flags) in [(StartRole::Replica, &[users][..]), (StartRole::Leader, &leader)] {
+        let error = flagged(role, flags).expect_err("no secret");
+        assert!(error.contains("--cluster-secret-file FILE"), "{error}");
+        assert!(flagged(role, &[flags, &[secret]].concat()).is_ok());
+    }
+    let error = flagged(StartRole::Leader, &[users, ("bind", "10.0.0.1")]).expect_err("no TLS");
+    assert!(error.contains("in clear text") && error.contains("--insecure"), "{error}");
+    assert!(flagged(StartRole::Leader, &[users, ("bind", "10.0.0.1"), ("insecure", "true")]).is_ok());
+}
+
+#[test]
 fn a_replica_on_every_address_says_which_one_the_leader_takes() {
     let everywhere = [("bind", "0.0.0.0"), ("insecure", "true"), ("cluster-secret-file", "secret")];
     let error = flagged(StartRole::Replica, &everywhere).expect_err("no address to send to");

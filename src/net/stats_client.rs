@@ -1,6 +1,7 @@
 //! Asks another node for its numbers of entries.
 
 use super::{http_client, tls::client::ClientTls};
+use crate::base::secret::Secret;
 use reqwest::{Client, Url};
 use std::time::Duration;
 
@@ -9,15 +10,19 @@ const MAX_ANSWER_BYTES: usize = 256 << 10;
 
 /// Asks nodes for `/stats`. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct StatsClient(Client);
+pub struct StatsClient {
+    http: Client,
+    secret: Option<Secret>,
+}
 
 impl StatsClient {
-    /// A client.
+    /// A client, which shows the secret of the cluster if there is one.
     ///
     /// # Errors
     /// If the system has no HTTP client.
-    pub fn new(tls: &ClientTls) -> Result<Self, String> {
-        http_client::builder(tls).build().map(Self).map_err(|error| format!("no HTTP client: {error}"))
+    pub fn new(tls: &ClientTls, secret: Option<&Secret>) -> Result<Self, String> {
+        let http = http_client::builder(tls).build();
+        http.map(|http| Self { http, secret: secret.cloned() }).map_err(|error| format!("no HTTP client: {error}"))
     }
 
     /// Gives the body that the node at `base` answers `path` with; `None` if it does not answer within `patience`, or
@@ -28,7 +33,12 @@ impl StatsClient {
 
     async fn body(&self, base: &str, path: &str) -> Option<Vec<u8>> {
         let url = base.parse::<Url>().ok()?.join(path).ok()?;
-        let mut response = self.0.get(url).send().await.ok().filter(|response| response.status().is_success())?;
+        let request = self.http.get(url);
+        let request = match &self.secret {
+            Some(secret) => request.bearer_auth(secret.expose()),
+            None => request,
+        };
+        let mut response = request.send().await.ok().filter(|response| response.status().is_success())?;
         let mut body = Vec::new();
         while let Some(piece) = response.chunk().await.ok()? {
             if body.len() + piece.len() > MAX_ANSWER_BYTES {

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     base::limits,
     base::metrics::ForwardTotals,
+    base::secret::Secret,
     replication::{ForwardPlan, ForwardStep, TryResult},
 };
 use bytes::Bytes;
@@ -62,6 +63,7 @@ pub struct WriteForwarder {
     waiting_bytes: Arc<Semaphore>,
     random: fn() -> io::Result<u128>,
     reads: ReadFallback,
+    secret: Option<Secret>,
 }
 
 struct KnownLeader {
@@ -123,11 +125,18 @@ impl WriteForwarder {
             waiting_bytes: Arc::new(Semaphore::new(limits::FORWARD_WAIT_BYTES)),
             random,
             reads: ReadFallback::new(tls)?,
+            secret: None,
         };
         if let Some(leader) = leader {
             forward.lead_by(leader)?;
         }
         Ok(forward)
+    }
+
+    /// The same, which shows the leader the secret of the cluster: it takes what this node has let in.
+    #[must_use]
+    pub fn with_secret(self, secret: Option<Secret>) -> Self {
+        Self { secret, ..self }
     }
 
     /// The leader is there from now on: writes that wait for one go there.
@@ -294,6 +303,9 @@ impl WriteForwarder {
         let stated = self.held().map_or_else(|| OF_NO_DATABASE.to_owned(), |own| format!("{own:032x}"));
         let request = self.http.request(write.method.clone(), url).headers(write.headers.clone());
         let mut request = request.header(FORWARDED, stated).body(write.body.clone()).timeout(write.patience);
+        if let Some(secret) = &self.secret {
+            request = request.bearer_auth(secret.expose());
+        }
         if let Some(key) = key {
             request = request.header(KEY, key);
         }

@@ -18,6 +18,9 @@ pub enum NodeError {
         /// The system's error.
         error: io::Error,
     },
+    /// The users file or the audit log cannot be used.
+    #[error("{0}")]
+    Access(String),
     /// The data directory is another process's.
     #[error("the data directory {} is in use ({error}): stop that process, or give another --data-dir", path.display())]
     Locked {

@@ -71,6 +71,7 @@ impl FileFollowerNode {
         let view = Arc::new(DatabaseView::new(true));
         let (notice, stopping) = (Arc::new(Notify::new()), CancellationToken::new());
         let forward = WriteForwarder::new(None, listening.tls.nodes(), random).map_err(std::io::Error::other)?;
+        let forward = forward.with_secret(settings.cluster_secret.clone());
         let (leader, leaders) = watch::channel(None);
         let follow = FollowThread {
             replica: FileFollower::new(Arc::new(RealDisk::at(directory)), window(settings)),
@@ -115,6 +116,7 @@ impl FileFollowerNode {
             clock,
             metrics: metrics(settings, NodeRole::LocalReplica),
             about: Arc::new(about),
+            access: Arc::clone(&listening.access),
             origin: origin_source(settings, &listening.tls)?,
             tls: Arc::clone(&listening.tls),
         };

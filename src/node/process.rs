@@ -31,6 +31,7 @@ pub fn run(resolved: ResolvedSettings, source: SettingsSource) -> Result<(), Nod
     let held = NodeResources::take(&settings, Arc::new(MachineClock))?;
     let log = logging::start(&settings, settings.data_dir())?;
     held.listening.tls.log_expiry();
+    tell_warning(&held.listening);
     let (reloads, server) = (held.listening.reloads.clone(), held.listening.server.clone());
     reloads.add(Arc::new(RunningSettings::new(source, origins, log.filter, server)));
     let running = RunningRole::open(&held, &settings)?;
@@ -53,6 +54,7 @@ pub fn run_local_replica(resolved: ResolvedSettings, source: SettingsSource) -> 
     // The directory is the leader's: the log is written to the terminal alone.
     let log = logging::start(&settings, None)?;
     listening.tls.log_expiry();
+    tell_warning(&listening);
     let server = listening.server.clone();
     listening.reloads.add(Arc::new(RunningSettings::new(source, origins, log.filter, server)));
     let following = FileFollowerNode::open(&listening, &settings, Arc::new(MachineClock))?;
@@ -61,6 +63,13 @@ pub fn run_local_replica(resolved: ResolvedSettings, source: SettingsSource) -> 
     let ended = following.ended();
     process.until_stopped(&listening.reloads, async move { ended.cancelled().await });
     following.stop()
+}
+
+/// Says what is odd about the users file, now that there is a log.
+fn tell_warning(listening: &NodeListener) {
+    if let Some(warning) = listening.access.warning() {
+        tracing::warn!("{warning}");
+    }
 }
 
 /// The process of a node: its signals, from the first moment on. One that comes while a large database is loaded must

@@ -93,6 +93,7 @@ impl ReplicaNode {
         let discovery = discovery(leader, settings, &found, &url);
         let leaders = LeaderLinks { discovery, credentials: held.listening.credentials(settings) };
         let forward = WriteForwarder::new(leader, held.listening.tls.nodes(), random).map_err(std::io::Error::other)?;
+        let forward = forward.with_secret(settings.cluster_secret.clone());
         if let ReplicaFindings::Unusable { database, .. } = &found {
             // Nothing of it can be read, and no other takes its place.
             forward.holds(*database);

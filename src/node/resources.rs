@@ -1,8 +1,12 @@
 //! The resources of a node that outlive its roles: port, data directory, clocks, view, metrics and HTTP server; and
 //! what its settings say of them.
 
-use super::{NodeError, machine::draw_name};
+use super::{
+    NodeError,
+    machine::{draw_name, random},
+};
 use crate::{
+    api::auth::{AccessControl, AccessSettings},
     api::http::{
         ApiContext, BrowserPolicy, HttpServer, HttpSettings, NodeAbout, NodeAccess, OriginSource, ROUTE_LABELS,
     },
@@ -41,6 +45,8 @@ pub(super) struct NodeListener {
     listener: Arc<TcpListener>,
     /// The parts of the node that are read anew while it runs.
     pub(super) reloads: ReloadList,
+    /// The users, and who may ask for what.
+    pub(super) access: Arc<AccessControl>,
     /// The HTTP server, once a role serves.
     pub(super) server: RunningServer,
     pub(super) tls: Arc<NodeTls>,
@@ -74,12 +80,15 @@ impl NodeListener {
     pub(super) fn take(settings: &NodeSettings) -> Result<Self, NodeError> {
         let address = SocketAddr::new(settings.bind, settings.port);
         let listener = TcpListener::bind(address).map_err(|error| NodeError::Listen { address, error })?;
-        let tls = NodeTls::read(settings.tls.clone())?;
+        let (tls, access) = (NodeTls::read(settings.tls.clone())?, Arc::new(access_control(settings)?));
         let (listener, reloads) = (Arc::new(listener), ReloadList::default());
         if tls.has_files() {
             reloads.add(Arc::<NodeTls>::clone(&tls));
         }
-        Ok(Self { listener, reloads, server: RunningServer::default(), tls })
+        if access.is_on() {
+            reloads.add(Arc::<AccessControl>::clone(&access));
+        }
+        Ok(Self { listener, reloads, access, server: RunningServer::default(), tls })
     }
 
     /// For a server: the same port, so that the next one finds what waits there.
@@ -172,10 +181,10 @@ impl NodeResources {
             return Ok(());
         }
         let (nodes, browsers, metrics) = (node_access(settings), browser_policy(settings), Arc::clone(&self.metrics));
-        let clock = Arc::clone(&self.clock);
+        let (clock, access) = (Arc::clone(&self.clock), Arc::clone(&self.listening.access));
         let tls = Arc::clone(&self.listening.tls);
         let origin = origin_source(settings, &tls)?;
-        let api = ApiContext { shard, forward, nodes, browsers, clock, metrics, about, origin, tls };
+        let api = ApiContext { shard, forward, nodes, browsers, clock, metrics, about, access, origin, tls };
         *server = Some(HttpServer::start(self.listening.share()?, api, http_settings(settings))?);
         Ok(())
     }
@@ -236,6 +245,24 @@ pub(super) fn lock(path: &Path) -> Result<(Arc<dyn Disk>, DirectoryLock), NodeEr
         _ => unusable(error),
     })?;
     Ok((Arc::new(disk), lock))
+}
+
+/// Reads the users, and opens the audit log.
+///
+/// # Errors
+/// [`NodeError::Access`] if one of the files cannot be used.
+fn access_control(settings: &NodeSettings) -> Result<AccessControl, NodeError> {
+    let of_files = AccessSettings {
+        users: settings.users.clone(),
+        secret: settings.cluster_secret.clone(),
+        metrics_open: settings.metrics_open,
+        audit_log: settings.audit_log.clone(),
+    };
+    let mut salt = [0; 32];
+    for half in salt.chunks_exact_mut(16) {
+        half.copy_from_slice(&random()?.to_le_bytes());
+    }
+    AccessControl::open(&of_files, salt).map_err(NodeError::Access)
 }
 
 /// Gives the rule for requests that only nodes may send.

@@ -479,6 +479,7 @@ fn a_local_replica_passes_writes_on_and_takes_notices() {
         default_ack: None,
     };
     let api = ApiContext {
+        access: Arc::default(),
         shard: Shard::new(Arc::new(DatabaseView::new(true)), ShardRole::FileFollower { notice: Arc::clone(&notice) }),
         forward: Some(forward),
         nodes: NodeAccess::Anyone,

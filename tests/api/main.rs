@@ -22,5 +22,6 @@ mod routes;
 mod shares;
 mod through;
 mod tls;
+mod users;
 mod watch;
 mod writes;

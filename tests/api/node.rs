@@ -116,6 +116,7 @@ impl Node {
                 url: "http://leader.example:8080".to_owned(),
                 default_ack: Some(AckLevel::Replica),
             }),
+            access: Arc::default(),
             origin: None,
             tls: Arc::default(),
         };

@@ -184,6 +184,7 @@ fn an_address_with_many_writes_on_their_way_to_the_leader_leaves_the_others_thei
     let forward =
         WriteForwarder::new(Some(&format!("http://{leader}")), &ClientTls::default(), || Ok(1)).expect("a client");
     let api = ApiContext {
+        access: Arc::default(),
         shard: Shard::new(Arc::new(DatabaseView::new(true)), ShardRole::FileFollower { notice: Arc::default() }),
         forward: Some(forward),
         nodes: NodeAccess::Nobody,

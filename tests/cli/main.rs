@@ -12,6 +12,7 @@ mod perf;
 mod post;
 mod servers;
 mod usage;
+mod users;
 mod watch;
 
 use assert_cmd::Command;

@@ -22,7 +22,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const ALLOW_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-allow-private-network");
 /// Methods that pages of `--cors-origin` may use (`Access-Control-Allow-Methods`).
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
-const REQUEST_HEADERS: &str = "Content-Type, Content-Encoding, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, \
+const REQUEST_HEADERS: &str = "Authorization, Content-Type, Content-Encoding, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, \
                                Memdb-Min-Position, Memdb-Stream, Memdb-Stream-Seq";
 /// Response headers that these pages may read (`Access-Control-Expose-Headers`).
 const ANSWER_HEADERS: &str = "Memdb-Position, Memdb-Acks, Memdb-Replayed, Memdb-Lag, ETag, Retry-After, RateLimit, \

@@ -9,6 +9,7 @@
 //! A connection that waits holds no buffer: it reads into its thread's, and keeps only what a head had begun with, and
 //! what the socket did not take.
 
+mod admission;
 mod counter_write;
 mod date;
 mod entry;

@@ -112,6 +112,14 @@ pub(super) fn matches(if_none_match: Option<&str>, tag: &[u8]) -> bool {
     })
 }
 
+/// The begin of a text that a client has sent, for a log.
+pub(super) fn shortened(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(SHOWN_BYTES)).unwrap_or_default()
+}
+
+/// Bytes of a text that a log shows.
+const SHOWN_BYTES: usize = 64;
+
 /// A header value of text this program made.
 pub(super) fn value(text: impl Into<Bytes>) -> HeaderValue {
     HeaderValue::from_maybe_shared(text.into()).expect("made of visible ASCII only")

@@ -104,7 +104,11 @@ where
         let progress = match screen(&request)
             .and_then(|()| browsers.admit(&request, route.is_some_and(|route| route.only_reads)))
         {
-            Ok(None) if self.client.usage.is_bounded() || request.headers().contains_key(header::AUTHORIZATION) => {
+            Ok(None)
+                if self.client.usage.is_bounded()
+                    || self.state.access.looks_at_clients()
+                    || request.headers().contains_key(header::AUTHORIZATION) =>
+            {
                 request.extensions_mut().insert(self.client.clone());
                 ResponseProgress::Routed(self.routes.borrow_mut().call(request))
             }

@@ -5,6 +5,9 @@ use crate::api::error::{ApiError, ErrorKind};
 use http::{HeaderValue, StatusCode, header};
 use warp::reply::Response;
 
+/// The ways in which a client may say whose its requests are.
+const CHALLENGE: &str = "Bearer, Basic realm=\"memdb\", charset=\"UTF-8\"";
+
 impl ApiError {
     /// A panic: it costs one answer.
     pub(super) fn defect() -> Self {
@@ -62,6 +65,9 @@ impl ApiError {
         let fields = response.headers_mut();
         if let Some(leads) = self.leads {
             fields.insert(&headers::MEMDB_DATABASE, headers::value(String::from(leads)));
+        }
+        if self.kind == ErrorKind::Unauthenticated {
+            fields.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
         }
         if self.kind.repeat_later() {
             fields.insert(header::RETRY_AFTER, HeaderValue::from(retry_after));

@@ -61,6 +61,10 @@ fn outgoing(route: &Route, request: &RouteRequest) -> Option<OutgoingRead> {
             headers.append(name, value.clone());
         }
     }
+    if let Some(secret) = request.state.nodes.secret() {
+        // The other node takes what this one has let in.
+        headers.insert(header::AUTHORIZATION, headers::value(format!("Bearer {}", secret.expose())));
+    }
     Some(OutgoingRead { forward, nodes, method: request.method.clone(), target, headers })
 }
 

@@ -8,6 +8,7 @@ use super::{
     state::AppState,
 };
 use crate::{
+    api::auth::Principal,
     api::error::{ApiError, ErrorKind},
     net::write_forwarder::FORWARDED,
 };
@@ -33,6 +34,8 @@ pub(super) struct RouteRequest {
     pub(super) parameters: RouteParameters,
     pub(super) headers: HeaderMap,
     pub(super) client: ConnectionPeer,
+    /// Who asks, where there are users and the route is not for everybody.
+    pub(super) principal: Option<Arc<Principal>>,
     pub(super) body: BodyStream,
 }
 
@@ -55,6 +58,8 @@ pub(super) struct WriteHeaders {
 #[derive(Debug)]
 pub(super) struct NodeCredentials {
     pub(super) authorization: Option<String>,
+    /// True if a user, or a node, was found to have the right already.
+    pub(super) is_admitted: bool,
     pub(super) client: ConnectionPeer,
 }
 
@@ -111,7 +116,8 @@ impl RouteRequest {
     }
 
     pub(super) fn credentials(&self) -> Result<NodeCredentials, ApiError> {
-        Ok(NodeCredentials { authorization: self.header("authorization")?, client: self.client.clone() })
+        let is_admitted = self.principal.is_some();
+        Ok(NodeCredentials { authorization: self.header("authorization")?, client: self.client.clone(), is_admitted })
     }
 
     /// The coding that `Accept-Encoding` asks for.

@@ -4,6 +4,7 @@ use super::{
     openapi::{RequestBody, SuccessAnswer},
     query::RouteParameters,
     request::RouteRequest,
+    route_access::RouteAccess,
 };
 use crate::api::error::ApiError;
 use futures::future::BoxFuture;
@@ -117,6 +118,8 @@ pub(super) struct Route {
     pub(super) label: RouteLabel,
     /// The parameters after the `?` that it knows.
     pub(super) parameters: RouteParameters,
+    /// The right that a request needs where there are users: every row says it, so that no new one can be forgotten.
+    pub(super) access: RouteAccess,
     pub(super) handler: fn(RouteRequest) -> RouteAnswer,
     /// A phrase that says for people what it does.
     pub(super) summary: &'static str,
@@ -148,6 +151,7 @@ impl Route {
         path: &'static str,
         label: RouteLabel,
         parameters: RouteParameters,
+        access: RouteAccess,
         handler: fn(RouteRequest) -> RouteAnswer,
     ) -> Self {
         let (bytes, mut literal) = (path.as_bytes(), 0);
@@ -166,6 +170,7 @@ impl Route {
             tail,
             label,
             parameters,
+            access,
             handler,
             summary: "",
             example: None,
@@ -181,45 +186,50 @@ impl Route {
         path: &'static str,
         label: RouteLabel,
         parameters: RouteParameters,
+        access: RouteAccess,
         handler: fn(RouteRequest) -> RouteAnswer,
     ) -> Self {
-        Self::new(RouteMethod::Get, path, label, parameters, handler)
+        Self::new(RouteMethod::Get, path, label, parameters, access, handler)
     }
 
     pub(super) const fn post(
         path: &'static str,
         label: RouteLabel,
         parameters: RouteParameters,
+        access: RouteAccess,
         handler: fn(RouteRequest) -> RouteAnswer,
     ) -> Self {
-        Self::new(RouteMethod::Post, path, label, parameters, handler)
+        Self::new(RouteMethod::Post, path, label, parameters, access, handler)
     }
 
     pub(super) const fn put(
         path: &'static str,
         label: RouteLabel,
         parameters: RouteParameters,
+        access: RouteAccess,
         handler: fn(RouteRequest) -> RouteAnswer,
     ) -> Self {
-        Self::new(RouteMethod::Put, path, label, parameters, handler)
+        Self::new(RouteMethod::Put, path, label, parameters, access, handler)
     }
 
     pub(super) const fn patch(
         path: &'static str,
         label: RouteLabel,
         parameters: RouteParameters,
+        access: RouteAccess,
         handler: fn(RouteRequest) -> RouteAnswer,
     ) -> Self {
-        Self::new(RouteMethod::Patch, path, label, parameters, handler)
+        Self::new(RouteMethod::Patch, path, label, parameters, access, handler)
     }
 
     pub(super) const fn delete(
         path: &'static str,
         label: RouteLabel,
         parameters: RouteParameters,
+        access: RouteAccess,
         handler: fn(RouteRequest) -> RouteAnswer,
     ) -> Self {
-        Self::new(RouteMethod::Delete, path, label, parameters, handler)
+        Self::new(RouteMethod::Delete, path, label, parameters, access, handler)
     }
 
     /// Says what it does.

@@ -5,15 +5,16 @@
 //! with all that there is, 405 with `Allow`.
 
 use super::{
-    bulk, counters,
+    access, bulk, counters,
     entries::{cache, through},
     help, nodes,
     openapi::{self, RequestBody, SuccessAnswer},
     operations, posts,
     query::RouteParameters,
-    read_fallback, reads,
+    reads,
     request::{BodyStream, RouteRequest},
     route::{Route, RouteAnswer, RouteLabel},
+    route_access::RouteAccess,
     secret_throttle::ConnectionPeer,
     state::AppState,
     stats, watch, writes,
@@ -27,30 +28,36 @@ use warp::{Filter, filters::BoxedFilter, path::FullPath, reply::Response};
 
 /// All routes, in the order in which people are told of them.
 pub(super) const ROUTES: &[Route] = &[
-    Route::post("/post", RouteLabel::Post, RouteParameters::POST_TEXT, |request| writes::post(request).boxed())
-        .takes_body(RequestBody::TEXT)
-        .gives(SuccessAnswer::POSTED)
-        .does("counts the words of a text: a form field text, JSON {\"text\":...}, or text/plain")
-        .example("-d 'text=hello world' ", "/post"),
-    Route::post("/bulk", RouteLabel::BulkRequest, RouteParameters::ADD, |request| bulk::bulk(request).boxed())
-        .takes_body(RequestBody::LINES)
-        .gives(SuccessAnswer::BULK_RECEIPT)
-        .does("counts a text a line, plain or NDJSON, a body of any length")
-        .example("-T book.txt -X POST -H 'Content-Type: text/plain' ", "/bulk")
-        .takes_compressed(),
-    Route::post("/update", RouteLabel::Update, RouteParameters::ADD, |request| update(request).boxed())
-        .takes_body(RequestBody::AMOUNTS)
-        .gives(SuccessAnswer::RECEIPT)
-        .does("adds amounts to counts")
-        .example("-d '{\"hello\":5,\"world\":-1}' -H 'Content-Type: application/json' ", "/update"),
-    Route::get("/wordcount", RouteLabel::Wordcount, RouteParameters::WORDCOUNT, |request| {
+    Route::post("/post", RouteLabel::Post, RouteParameters::POST_TEXT, RouteAccess::WRITE, |request| {
+        writes::post(request).boxed()
+    })
+    .takes_body(RequestBody::TEXT)
+    .gives(SuccessAnswer::POSTED)
+    .does("counts the words of a text: a form field text, JSON {\"text\":...}, or text/plain")
+    .example("-d 'text=hello world' ", "/post"),
+    Route::post("/bulk", RouteLabel::BulkRequest, RouteParameters::ADD, RouteAccess::WRITE, |request| {
+        bulk::bulk(request).boxed()
+    })
+    .takes_body(RequestBody::LINES)
+    .gives(SuccessAnswer::BULK_RECEIPT)
+    .does("counts a text a line, plain or NDJSON, a body of any length")
+    .example("-T book.txt -X POST -H 'Content-Type: text/plain' ", "/bulk")
+    .takes_compressed(),
+    Route::post("/update", RouteLabel::Update, RouteParameters::ADD, RouteAccess::WRITE_OR_NODE, |request| {
+        update(request).boxed()
+    })
+    .takes_body(RequestBody::AMOUNTS)
+    .gives(SuccessAnswer::RECEIPT)
+    .does("adds amounts to counts")
+    .example("-d '{\"hello\":5,\"world\":-1}' -H 'Content-Type: application/json' ", "/update"),
+    Route::get("/wordcount", RouteLabel::Wordcount, RouteParameters::WORDCOUNT, RouteAccess::READ, |request| {
         reads::wordcount(request).boxed()
     })
     .requires(&["word"])
     .gives(SuccessAnswer::COUNTS)
     .does("counts of words, all at one position (POST takes {\"words\":[...]})")
     .example("", "/wordcount?word=hello&word=world"),
-    Route::post("/wordcount", RouteLabel::Wordcount, RouteParameters::WORDCOUNT, |request| {
+    Route::post("/wordcount", RouteLabel::Wordcount, RouteParameters::WORDCOUNT, RouteAccess::READ, |request| {
         reads::posted_wordcount(request).boxed()
     })
     .takes_body(RequestBody::WORDS)
@@ -58,56 +65,66 @@ pub(super) const ROUTES: &[Route] = &[
     .does("the same of words that are named in a JSON object")
     .example("-d '{\"words\":[\"hello\"]}' -H 'Content-Type: application/json' ", "/wordcount")
     .only_reads(),
-    Route::get("/top", RouteLabel::Top, RouteParameters::TOP, |request| reads::top(request).boxed())
+    Route::get("/top", RouteLabel::Top, RouteParameters::TOP, RouteAccess::READ, |request| reads::top(request).boxed())
         .gives(SuccessAnswer::RANKING)
         .does("the largest counts")
         .example("", "/top?n=10"),
-    Route::get("/watch", RouteLabel::Watch, RouteParameters::WATCH, |request| watch::watch(request).boxed())
-        .gives(SuccessAnswer::EVENTS)
-        .does("what changes of counts, entries (?key=) or the largest counts (?top=), as server-sent events")
-        .example("-N ", "/watch?word=hello&word=world&every=1s"),
-    Route::get("/sync", RouteLabel::Sync, RouteParameters::SYNC, |request| sync(request).boxed())
-        .gives(SuccessAnswer::COUNTS)
-        .does("every word with its count, streamed")
-        .example("", "/sync"),
-    Route::post("/sync", RouteLabel::Sync, RouteParameters::NONE, |request| nodes::announce(request).boxed())
-        .does("a follower announces itself to its leader"),
-    Route::delete("/wordcount", RouteLabel::Wordcount, RouteParameters::REMOVE_WORDS, |request| {
+    Route::get("/watch", RouteLabel::Watch, RouteParameters::WATCH, RouteAccess::READ, |request| {
+        watch::watch(request).boxed()
+    })
+    .gives(SuccessAnswer::EVENTS)
+    .does("what changes of counts, entries (?key=) or the largest counts (?top=), as server-sent events")
+    .example("-N ", "/watch?word=hello&word=world&every=1s"),
+    Route::get("/sync", RouteLabel::Sync, RouteParameters::SYNC, RouteAccess::READ_OR_NODE, |request| {
+        sync(request).boxed()
+    })
+    .gives(SuccessAnswer::COUNTS)
+    .does("every word with its count, streamed")
+    .example("", "/sync"),
+    Route::post("/sync", RouteLabel::Sync, RouteParameters::NONE, RouteAccess::NODES, |request| {
+        nodes::announce(request).boxed()
+    })
+    .does("a follower announces itself to its leader"),
+    Route::delete("/wordcount", RouteLabel::Wordcount, RouteParameters::REMOVE_WORDS, RouteAccess::WRITE, |request| {
         writes::remove_words(request).boxed()
     })
     .requires(&["word"])
     .gives(SuccessAnswer::RECEIPT)
     .does("takes words away")
     .example("-X DELETE ", "/wordcount?word=hello"),
-    Route::delete("/ns/{name}", RouteLabel::Namespace, RouteParameters::ACK, |request| {
+    Route::delete("/ns/{name}", RouteLabel::Namespace, RouteParameters::ACK, RouteAccess::ADMIN_OF_PATH, |request| {
         writes::drop_namespace(request).boxed()
     })
     .gives(SuccessAnswer::RECEIPT)
     .does("takes a namespace away")
     .example("-X DELETE ", "/ns/titles"),
-    Route::put("/cache/{*key}", RouteLabel::Cache, RouteParameters::PUT_ENTRY, |request| cache::put(request).boxed())
-        .takes_body(RequestBody::VALUE)
-        .gives(SuccessAnswer::ENTRY_RECEIPT)
-        .does("stores a value, with ?ttl=SECONDS for a time")
-        .example("-X PUT --data-binary @logo.png -H 'Content-Type: image/png' ", "/cache/logo?ttl=60"),
-    Route::get("/cache/{*key}", RouteLabel::Cache, RouteParameters::CACHE_ENTRY, |request| cache::get(request).boxed())
-        .gives(SuccessAnswer::FETCHED_VALUE)
-        .does("the value as it came; with ?through=1 the leader fetches what is not there from the origin")
-        .example("", "/cache/logo"),
-    Route::patch("/cache/{*key}", RouteLabel::Cache, RouteParameters::PUT_ENTRY, |request| {
+    Route::put("/cache/{*key}", RouteLabel::Cache, RouteParameters::PUT_ENTRY, RouteAccess::WRITE, |request| {
+        cache::put(request).boxed()
+    })
+    .takes_body(RequestBody::VALUE)
+    .gives(SuccessAnswer::ENTRY_RECEIPT)
+    .does("stores a value, with ?ttl=SECONDS for a time")
+    .example("-X PUT --data-binary @logo.png -H 'Content-Type: image/png' ", "/cache/logo?ttl=60"),
+    Route::get("/cache/{*key}", RouteLabel::Cache, RouteParameters::CACHE_ENTRY, RouteAccess::READ, |request| {
+        cache::get(request).boxed()
+    })
+    .gives(SuccessAnswer::FETCHED_VALUE)
+    .does("the value as it came; with ?through=1 the leader fetches what is not there from the origin")
+    .example("", "/cache/logo"),
+    Route::patch("/cache/{*key}", RouteLabel::Cache, RouteParameters::PUT_ENTRY, RouteAccess::WRITE, |request| {
         cache::set_expiry(request).boxed()
     })
     .requires(&["ttl"])
     .gives(SuccessAnswer::CHANGED_ENTRY)
     .does("gives an entry another time to live, 0 for ever, and leaves its value")
     .example("-X PATCH ", "/cache/logo?ttl=60"),
-    Route::delete("/cache/{*key}", RouteLabel::Cache, RouteParameters::CHANGE_ENTRIES, |request| {
+    Route::delete("/cache/{*key}", RouteLabel::Cache, RouteParameters::CHANGE_ENTRIES, RouteAccess::WRITE, |request| {
         cache::remove(request).boxed()
     })
     .gives(SuccessAnswer::ENTRY_DELETE)
     .does("takes an entry away")
     .example("-X DELETE ", "/cache/logo"),
-    Route::post("/cache", RouteLabel::Cache, RouteParameters::CHANGE_ENTRIES, |request| {
+    Route::post("/cache", RouteLabel::Cache, RouteParameters::CHANGE_ENTRIES, RouteAccess::WRITE, |request| {
         cache::put_many(request).boxed()
     })
     .takes_body(RequestBody::ENTRIES)
@@ -117,127 +134,151 @@ pub(super) const ROUTES: &[Route] = &[
         "-d '{\"entries\":[{\"key\":\"a\",\"value\":\"text\",\"ttl\":60}]}' -H 'Content-Type: application/json' ",
         "/cache",
     ),
-    Route::get("/cache", RouteLabel::Cache, RouteParameters::ENTRIES, |request| cache::list(request).boxed())
-        .gives(SuccessAnswer::ENTRY_LIST)
-        .does("many entries at one position (?key=a&key=b), or pages of keys (?prefix=)")
-        .example("", "/cache?prefix=user/&limit=100"),
-    Route::get("/data/{*id}", RouteLabel::Data, RouteParameters::NONE, |request| through::data(request).boxed())
-        .gives(SuccessAnswer::FETCHED_VALUE)
-        .does("the value of an id, which the leader fetches from the origin (--origin) once for all who ask")
-        .example("", "/data/17"),
-    Route::post("/create", RouteLabel::Create, RouteParameters::STORE_POST, |request| {
+    Route::get("/cache", RouteLabel::Cache, RouteParameters::ENTRIES, RouteAccess::READ, |request| {
+        cache::list(request).boxed()
+    })
+    .gives(SuccessAnswer::ENTRY_LIST)
+    .does("many entries at one position (?key=a&key=b), or pages of keys (?prefix=)")
+    .example("", "/cache?prefix=user/&limit=100"),
+    Route::get("/data/{*id}", RouteLabel::Data, RouteParameters::NONE, RouteAccess::READ_DATA, |request| {
+        through::data(request).boxed()
+    })
+    .gives(SuccessAnswer::FETCHED_VALUE)
+    .does("the value of an id, which the leader fetches from the origin (--origin) once for all who ask")
+    .example("", "/data/17"),
+    Route::post("/create", RouteLabel::Create, RouteParameters::STORE_POST, RouteAccess::WRITE, |request| {
         posts::post_create(request).boxed()
     })
     .takes_body(RequestBody::DOCUMENT)
     .gives(SuccessAnswer::CREATED_POST)
     .does("stores a JSON document under its id, and counts title and content")
     .example("-d '{\"id\":\"1\",\"title\":\"Hello\",\"content\":\"world\",\"author\":\"Ann\"}' ", "/create"),
-    Route::get("/post", RouteLabel::Post, RouteParameters::READ_POST, |request| posts::get(request).boxed())
-        .requires(&["id"])
-        .gives(SuccessAnswer::TIMED_POST)
-        .does("a stored post as it came")
-        .example("", "/post?id=1"),
-    Route::put("/posts/{*id}", RouteLabel::Posts, RouteParameters::STORE_POST, |request| {
+    Route::get("/post", RouteLabel::Post, RouteParameters::READ_POST, RouteAccess::READ, |request| {
+        posts::get(request).boxed()
+    })
+    .requires(&["id"])
+    .gives(SuccessAnswer::TIMED_POST)
+    .does("a stored post as it came")
+    .example("", "/post?id=1"),
+    Route::put("/posts/{*id}", RouteLabel::Posts, RouteParameters::STORE_POST, RouteAccess::WRITE, |request| {
         posts::put_post(request).boxed()
     })
     .takes_body(RequestBody::POST)
     .gives(SuccessAnswer::POST_RECEIPT)
     .does("stores a post and counts its words, until it goes")
     .example("-X PUT -d 'hello world' -H 'Content-Type: text/plain' ", "/posts/2?ttl=3600"),
-    Route::get("/posts/{*id}", RouteLabel::Posts, RouteParameters::ENTRY, |request| {
+    Route::get("/posts/{*id}", RouteLabel::Posts, RouteParameters::ENTRY, RouteAccess::READ, |request| {
         posts::get_by_path(request).boxed()
     })
     .gives(SuccessAnswer::POST)
     .does("the same as GET /post")
     .example("", "/posts/2"),
-    Route::patch("/posts/{*id}", RouteLabel::Posts, RouteParameters::PUT_ENTRY, |request| {
+    Route::patch("/posts/{*id}", RouteLabel::Posts, RouteParameters::PUT_ENTRY, RouteAccess::WRITE, |request| {
         posts::set_expiry(request).boxed()
     })
     .requires(&["ttl"])
     .gives(SuccessAnswer::CHANGED_POST)
     .does("gives a post another time to live, 0 for ever, and leaves its words")
     .example("-X PATCH ", "/posts/2?ttl=3600"),
-    Route::delete("/posts/{*id}", RouteLabel::Posts, RouteParameters::CHANGE_ENTRIES, |request| {
+    Route::delete("/posts/{*id}", RouteLabel::Posts, RouteParameters::CHANGE_ENTRIES, RouteAccess::WRITE, |request| {
         posts::remove(request).boxed()
     })
     .gives(SuccessAnswer::POST_DELETE)
     .does("takes a post away, and its words back")
     .example("-X DELETE ", "/posts/2"),
-    Route::get("/posts", RouteLabel::Posts, RouteParameters::POSTS, |request| posts::list(request).boxed())
-        .gives(SuccessAnswer::POST_LIST)
-        .does("pages of the ids of posts")
-        .example("", "/posts?limit=100"),
-    Route::post("/counter/{*key}/increment", RouteLabel::Counter, RouteParameters::ACK, |request| {
-        counters::increment(request).boxed()
+    Route::get("/posts", RouteLabel::Posts, RouteParameters::POSTS, RouteAccess::READ, |request| {
+        posts::list(request).boxed()
     })
+    .gives(SuccessAnswer::POST_LIST)
+    .does("pages of the ids of posts")
+    .example("", "/posts?limit=100"),
+    Route::post(
+        "/counter/{*key}/increment",
+        RouteLabel::Counter,
+        RouteParameters::ACK,
+        RouteAccess::WRITE_COUNTERS,
+        |request| counters::increment(request).boxed(),
+    )
     .gives(SuccessAnswer::INCREMENT)
     .does("has an increment of a counter wait for a worker, within the rate of its key")
     .example("-X POST ", "/counter/visits/increment"),
-    Route::get("/counter/{*key}", RouteLabel::Counter, RouteParameters::NONE, |request| counters::get(request).boxed())
-        .gives(SuccessAnswer::COUNTER)
-        .does("the value of a counter")
-        .example("", "/counter/visits"),
-    Route::delete("/counter/{*key}", RouteLabel::Counter, RouteParameters::ACK, |request| {
-        counters::remove(request).boxed()
+    Route::get("/counter/{*key}", RouteLabel::Counter, RouteParameters::NONE, RouteAccess::READ_COUNTERS, |request| {
+        counters::get(request).boxed()
     })
+    .gives(SuccessAnswer::COUNTER)
+    .does("the value of a counter")
+    .example("", "/counter/visits"),
+    Route::delete(
+        "/counter/{*key}",
+        RouteLabel::Counter,
+        RouteParameters::ACK,
+        RouteAccess::WRITE_COUNTERS,
+        |request| counters::remove(request).boxed(),
+    )
     .gives(SuccessAnswer::COUNTER_DELETE)
     .does("takes a counter away, and what waits for it")
     .example("-X DELETE ", "/counter/visits"),
-    Route::get("/store/{*key}", RouteLabel::Counter, RouteParameters::NONE, |request| counters::get(request).boxed())
-        .gives(SuccessAnswer::COUNTER)
-        .does("the same as GET /counter")
-        .example("", "/store/visits"),
-    Route::get("/health", RouteLabel::Health, RouteParameters::NONE, |request| {
+    Route::get("/store/{*key}", RouteLabel::Counter, RouteParameters::NONE, RouteAccess::READ_COUNTERS, |request| {
+        counters::get(request).boxed()
+    })
+    .gives(SuccessAnswer::COUNTER)
+    .does("the same as GET /counter")
+    .example("", "/store/visits"),
+    Route::get("/health", RouteLabel::Health, RouteParameters::NONE, RouteAccess::Open, |request| {
         plain(&request, |_| Ok(operations::health()))
     })
     .gives(SuccessAnswer::HEALTH)
     .does("answers as long as the process runs")
     .example("", "/health"),
-    Route::get("/health/live", RouteLabel::Health, RouteParameters::NONE, |request| {
+    Route::get("/health/live", RouteLabel::Health, RouteParameters::NONE, RouteAccess::Open, |request| {
         plain(&request, |_| Ok(operations::live()))
     })
     .gives(SuccessAnswer::HEALTH)
     .does("the same")
     .example("", "/health/live"),
-    Route::get("/health/ready", RouteLabel::Health, RouteParameters::NONE, |request| {
+    Route::get("/health/ready", RouteLabel::Health, RouteParameters::NONE, RouteAccess::Open, |request| {
         plain(&request, operations::ready)
     })
     .gives(SuccessAnswer::HEALTH)
     .does("200 where current data is served, else 503 and why")
     .example("", "/health/ready"),
-    Route::get("/health/leader", RouteLabel::Health, RouteParameters::NONE, |request| {
+    Route::get("/health/leader", RouteLabel::Health, RouteParameters::NONE, RouteAccess::Open, |request| {
         plain(&request, operations::leading)
     })
     .gives(SuccessAnswer::HEALTH)
     .does("200 where writes are taken, else 503 and why")
     .example("", "/health/leader"),
-    Route::get("/status", RouteLabel::Operations, RouteParameters::NONE, |request| {
+    Route::get("/status", RouteLabel::Operations, RouteParameters::NONE, RouteAccess::READ_ALL, |request| {
         plain(&request, |state| Ok(operations::status(state)))
     })
     .gives(SuccessAnswer::STATUS)
     .does("what the node is, for people")
     .example("", "/status"),
-    Route::get("/stats", RouteLabel::Operations, RouteParameters::STATS, |request| stats::stats(request).boxed())
-        .gives(SuccessAnswer::STATS)
-        .does("numbers of entries, of all nodes that answer or of this one (?scope=node)")
-        .example("", "/stats"),
-    Route::get("/metrics", RouteLabel::Operations, RouteParameters::NONE, |request| {
+    Route::get("/stats", RouteLabel::Operations, RouteParameters::STATS, RouteAccess::READ_ALL, |request| {
+        stats::stats(request).boxed()
+    })
+    .gives(SuccessAnswer::STATS)
+    .does("numbers of entries, of all nodes that answer or of this one (?scope=node)")
+    .example("", "/stats"),
+    Route::get("/metrics", RouteLabel::Operations, RouteParameters::NONE, RouteAccess::Metrics, |request| {
         plain(&request, |state| Ok(operations::metrics(state)))
     })
     .gives(SuccessAnswer::TEXT)
     .does("numbers for Prometheus")
     .example("", "/metrics"),
-    Route::post("/promote", RouteLabel::Other, RouteParameters::PROMOTE, |request| nodes::promote(request).boxed())
-        .gives(SuccessAnswer::PROMOTION)
-        .does("makes this replica the leader (memdb promote does it)")
-        .example("-X POST ", "/promote"),
-    Route::get("/openapi.json", RouteLabel::Other, RouteParameters::NONE, |request| {
+    Route::post("/promote", RouteLabel::Other, RouteParameters::PROMOTE, RouteAccess::ADMIN, |request| {
+        nodes::promote(request).boxed()
+    })
+    .gives(SuccessAnswer::PROMOTION)
+    .does("makes this replica the leader (memdb promote does it)")
+    .example("-X POST ", "/promote"),
+    Route::get("/openapi.json", RouteLabel::Other, RouteParameters::NONE, RouteAccess::Open, |request| {
         plain(&request, |_| Ok(openapi::answer(ROUTES)))
     })
     .gives(SuccessAnswer::OPENAPI)
     .does("this interface in OpenAPI 3.1, for programs")
     .example("", "/openapi.json"),
-    Route::get("/docs", RouteLabel::Other, RouteParameters::NONE, |request| {
+    Route::get("/docs", RouteLabel::Other, RouteParameters::NONE, RouteAccess::Open, |request| {
         std::future::ready(help::docs(&request, ROUTES)).boxed()
     })
     .gives(SuccessAnswer::PAGE)
@@ -292,8 +333,19 @@ pub(super) fn routes(state: &Arc<AppState>) -> BoxedFilter<(Response,)> {
                     let (state, parameters) = (Arc::clone(&state), route.parameters);
                     let client = client.unwrap_or_else(ConnectionPeer::unknown);
                     let name = route.name_in(path.as_str()).unwrap_or_default().to_owned();
-                    let request = RouteRequest { state, method, path, name, query, parameters, headers, client, body };
-                    Ok(read_fallback::answer(route, request))
+                    let request = RouteRequest {
+                        state,
+                        method,
+                        path,
+                        name,
+                        query,
+                        parameters,
+                        headers,
+                        client,
+                        principal: None,
+                        body,
+                    };
+                    Ok(access::answer(route, request))
                 }
             };
             async move {

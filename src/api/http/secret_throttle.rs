@@ -1,10 +1,12 @@
-//! Wrong cluster secrets cost time, address by address, so that nobody guesses thousands a second.
+//! Wrong secrets, tokens and passwords cost time, address by address and user by user, so that nobody guesses thousands
+//! a second.
 //!
 //! A right secret from an address that has shown no wrong one of late is let in at once. From one that has, a few are
 //! looked at a time: a wrong one keeps its turn for a while, longer with each, a right one gives it back at once. A
 //! connection that has shown the right one waits for no turn, so that a guesser at the same address (behind a proxy,
 //! say) is in no node's way.
 
+use super::headers;
 use crate::{
     api::error::{ApiError, ErrorKind},
     base::limits::{
@@ -46,13 +48,27 @@ impl ConnectionPeer {
         Self { address: client_of(address), is_node: Arc::default(), usage }
     }
 
+    /// The address, or the /64 that it is of.
+    pub(super) fn address(&self) -> IpAddr {
+        self.address
+    }
+
     /// The source of requests whose address is not known.
     pub(super) fn unknown() -> Self {
         Self::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), Usage::default())
     }
 }
 
-/// An address that has shown a wrong secret of late.
+/// What wrong secrets and passwords are counted by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum GuessSource {
+    /// A client's address.
+    Address(IpAddr),
+    /// The user that is guessed at: from wherever, the next wrong password takes longer.
+    User(Box<str>),
+}
+
+/// An address or a user of which there was a wrong secret of late.
 #[derive(Clone)]
 struct WrongSecretSource {
     turns: Arc<Semaphore>,
@@ -60,63 +76,115 @@ struct WrongSecretSource {
     last: Instant,
 }
 
-/// Wrong secrets, counted per client address, so that guessing takes time.
+/// Wrong secrets and passwords, counted per client address and per user, so that guessing takes time.
 #[derive(Default)]
-pub(super) struct SecretThrottle {
-    guessers: Mutex<HashMap<IpAddr, WrongSecretSource>>,
+pub(super) struct GuessThrottle {
+    guessers: Mutex<HashMap<GuessSource, WrongSecretSource>>,
     untold: Mutex<(u64, Option<Instant>)>,
 }
 
-impl SecretThrottle {
+impl GuessThrottle {
     /// Lets a node in, or tells what is wrong once that has taken its time.
     pub(super) async fn admit(&self, secret: &Secret, shown: &str, client: &ConnectionPeer) -> Result<(), ApiError> {
         if client.is_node.load(Ordering::Relaxed) && secret.is(shown.as_bytes()) {
             return Ok(());
         }
-        let turns = self.guessers.lock().get(&client.address).map(|guesser| Arc::clone(&guesser.turns));
-        let patience = Duration::from_millis(GUESS_PATIENCE_MS);
-        let _turn = match turns {
-            None => None,
-            Some(turns) => Some(timeout(patience, turns.acquire_owned()).await.map_err(|_| {
-                let detail = "too many wrong cluster secrets come from this address; come again";
-                ApiError::new(ErrorKind::TooManyFromAddress, detail)
-            })?),
-        };
-        if secret.is(shown.as_bytes()) {
+        let turns = self.known_turns(client);
+        let check = std::future::ready(secret.is(shown.as_bytes()).then_some(()));
+        if self.guess(client, None, turns, !shown.is_empty(), check).await?.is_some() {
             client.is_node.store(true, Ordering::Relaxed);
             return Ok(());
-        }
-        self.tell(client.address);
-        if !shown.is_empty() {
-            sleep(self.failed(client.address)).await;
         }
         Err(ApiError::new(ErrorKind::ClusterSecret, "give both nodes the same --cluster-secret-file"))
     }
 
+    /// Gives whose token was shown; none once a wrong one has taken its time.
+    pub(super) async fn token<T>(&self, client: &ConnectionPeer, found: Option<T>) -> Result<Option<T>, ApiError> {
+        // A right one has been found by now, at once: there is nothing that it could wait for.
+        match found {
+            Some(found) => Ok(Some(found)),
+            None => self.guess(client, None, self.known_turns(client), true, std::future::ready(None)).await,
+        }
+    }
+
+    /// Gives whose password was shown; none once a wrong one has taken its time. Each look is slow, so an address has
+    /// some at a time from its first on. No other address waits for them.
+    pub(super) async fn password<T>(
+        &self,
+        client: &ConnectionPeer,
+        user: &str,
+        check: impl Future<Output = Option<T>>,
+    ) -> Result<Option<T>, ApiError> {
+        let turns = self.source(GuessSource::Address(client.address), |guesser| Arc::clone(&guesser.turns));
+        self.guess(client, Some(user), Some(turns), true, check).await
+    }
+
+    fn known_turns(&self, client: &ConnectionPeer) -> Option<Arc<Semaphore>> {
+        let source = GuessSource::Address(client.address);
+        self.guessers.lock().get(&source).map(|guesser| Arc::clone(&guesser.turns))
+    }
+
+    /// Looks at a secret when it is its turn. A wrong one keeps the turn for a while, if it takes time.
+    async fn guess<T>(
+        &self,
+        client: &ConnectionPeer,
+        user: Option<&str>,
+        turns: Option<Arc<Semaphore>>,
+        takes_time: bool,
+        check: impl Future<Output = Option<T>>,
+    ) -> Result<Option<T>, ApiError> {
+        let patience = Duration::from_millis(GUESS_PATIENCE_MS);
+        let _turn = match turns {
+            None => None,
+            Some(turns) => Some(timeout(patience, turns.acquire_owned()).await.map_err(|_| {
+                let detail = "too many wrong secrets or passwords come from this address; come again";
+                ApiError::new(ErrorKind::TooManyFromAddress, detail)
+            })?),
+        };
+        if let Some(found) = check.await {
+            return Ok(Some(found));
+        }
+        self.tell(client.address);
+        if takes_time {
+            let of_address = self.failed(GuessSource::Address(client.address));
+            let of_user = user.map(|user| self.failed(GuessSource::User(headers::shortened(user).into())));
+            sleep(of_user.map_or(of_address, |of_user| of_user.max(of_address))).await;
+        }
+        Ok(None)
+    }
+
     /// Notes a wrong secret; gives how long it takes.
-    fn failed(&self, address: IpAddr) -> Duration {
+    fn failed(&self, source: GuessSource) -> Duration {
+        let now = Instant::now();
+        self.source(source, |guesser| {
+            if now - guesser.last >= Duration::from_millis(GUESS_MEMORY_MS) {
+                guesser.failures = 0;
+            }
+            guesser.last = now;
+            let delay = (GUESS_DELAY_MS << guesser.failures.min(16)).min(GUESS_DELAY_MAX_MS);
+            guesser.failures = guesser.failures.saturating_add(1);
+            Duration::from_millis(delay)
+        })
+    }
+
+    /// Looks at a source, which is known from now on: the one that was silent longest makes room for it.
+    fn source<T>(&self, source: GuessSource, look: impl FnOnce(&mut WrongSecretSource) -> T) -> T {
         let now = Instant::now();
         let mut guessers = self.guessers.lock();
-        if guessers.len() >= MAX_GUESSERS && !guessers.contains_key(&address) {
+        if guessers.len() >= MAX_GUESSERS && !guessers.contains_key(&source) {
             guessers.retain(|_, guesser| now - guesser.last < Duration::from_millis(GUESS_MEMORY_MS));
             if guessers.len() >= MAX_GUESSERS
-                && let Some(oldest) = guessers.iter().min_by_key(|(_, guesser)| guesser.last).map(|(oldest, _)| *oldest)
+                && let Some(oldest) =
+                    guessers.iter().min_by_key(|(_, guesser)| guesser.last).map(|(oldest, _)| oldest.clone())
             {
                 guessers.remove(&oldest);
             }
         }
-        let guesser = guessers.entry(address).or_insert_with(|| WrongSecretSource {
+        look(guessers.entry(source).or_insert_with(|| WrongSecretSource {
             turns: Arc::new(Semaphore::new(GUESSES_AT_ONCE)),
             failures: 0,
             last: now,
-        });
-        if now - guesser.last >= Duration::from_millis(GUESS_MEMORY_MS) {
-            guesser.failures = 0;
-        }
-        guesser.last = now;
-        let delay = (GUESS_DELAY_MS << guesser.failures.min(16)).min(GUESS_DELAY_MAX_MS);
-        guesser.failures = guesser.failures.saturating_add(1);
-        Duration::from_millis(delay)
+        }))
     }
 
     fn tell(&self, address: IpAddr) {
@@ -126,7 +194,7 @@ impl SecretThrottle {
         if untold.1.is_none_or(|last| now - last >= TOLD_EVERY) {
             let count = std::mem::take(&mut untold.0);
             untold.1 = Some(now);
-            tracing::warn!(%address, count, "wrong cluster secrets: this address has shown the last of so many, or none");
+            tracing::warn!(%address, count, "wrong secrets or passwords: this address has shown the last of so many, or none");
         }
     }
 }
@@ -146,7 +214,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_addresses_of_an_ipv6_subscriber_guess_as_one() {
-        let (guesses, secret, begun) = (SecretThrottle::default(), secret(), Instant::now());
+        let (guesses, secret, begun) = (GuessThrottle::default(), secret(), Instant::now());
         for last in 0..100_u16 {
             let address = format!("2001:db8:1:2::{last:x}").parse().expect("an address");
             assert!(guesses.admit(&secret, "wrong", &ConnectionPeer::new(address, Usage::default())).await.is_err());
@@ -156,7 +224,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn wrong_secrets_take_longer_and_longer_and_right_ones_from_elsewhere_no_time() {
-        let (guesses, secret, begun) = (SecretThrottle::default(), secret(), Instant::now());
+        let (guesses, secret, begun) = (GuessThrottle::default(), secret(), Instant::now());
         for _ in 0..100 {
             assert!(guesses.admit(&secret, "wrong", &at(1)).await.is_err());
         }
@@ -169,7 +237,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_flood_of_guesses_is_few_a_second_and_keeps_no_node_that_was_let_in_away() {
-        let (guesses, secret, node) = (SecretThrottle::default(), secret(), at(1));
+        let (guesses, secret, node) = (GuessThrottle::default(), secret(), at(1));
         assert!(guesses.admit(&secret, "0123456789abcdef", &node).await.is_ok());
         for _ in 0..10 {
             assert!(guesses.admit(&secret, "wrong", &at(1)).await.is_err());
@@ -191,10 +259,44 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn wrong_passwords_of_a_user_from_many_addresses_take_long_and_the_right_one_no_time() {
+        let guesses = GuessThrottle::default();
+        for last in 0..20 {
+            let begun = Instant::now();
+            let wrong = guesses.password(&at(last), "ann", std::future::ready(None::<()>)).await;
+            assert!(matches!(wrong, Ok(None)));
+            let least = GUESS_DELAY_MAX_MS.min(GUESS_DELAY_MS << last);
+            assert_eq!(begun.elapsed(), Duration::from_millis(least), "guess {last}");
+        }
+        let begun = Instant::now();
+        let right = guesses.password(&at(99), "ann", std::future::ready(Some(()))).await;
+        assert!(matches!(right, Ok(Some(()))));
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_has_some_passwords_looked_at_a_time_from_the_first_on() {
+        let guesses = GuessThrottle::default();
+        let client = at(1);
+        let looked_at = std::cell::Cell::new(0);
+        let flood = (0..1_000).map(|_| {
+            let look = async {
+                looked_at.set(looked_at.get() + 1);
+                sleep(Duration::from_millis(20)).await;
+                None::<()>
+            };
+            guesses.password(&client, "ann", look)
+        });
+        let told = join_all(flood).await;
+        assert!(looked_at.get() <= 6 * GUESSES_AT_ONCE, "{}", looked_at.get());
+        assert!(told.iter().filter(|told| told.is_err()).count() > 900, "the others are told to come again");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn however_many_addresses_guess_the_table_is_bounded() {
-        let guesses = SecretThrottle::default();
+        let guesses = GuessThrottle::default();
         for number in 0..2 * u32::try_from(MAX_GUESSERS).expect("few") {
-            guesses.failed(IpAddr::V4(Ipv4Addr::from_bits(number)));
+            guesses.failed(GuessSource::Address(IpAddr::V4(Ipv4Addr::from_bits(number))));
         }
         assert_eq!(guesses.guessers.lock().len(), MAX_GUESSERS);
     }

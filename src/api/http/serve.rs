@@ -6,7 +6,7 @@ use super::{
     connection,
     request_log::RequestLog,
     routes,
-    secret_throttle::{ConnectionPeer, SecretThrottle},
+    secret_throttle::{ConnectionPeer, GuessThrottle},
     state::{AppState, Budgets},
 };
 use crate::{
@@ -71,8 +71,9 @@ impl HttpServer {
         let mut roles = RoleSlots::new();
         let budgets = Budgets::new(&settings, shares);
         let bulk_limiter = Arc::new(BulkLimiter::new());
-        let guesses: Arc<SecretThrottle> = Arc::default();
-        let cluster_stats = Arc::new(ClusterStatsSource::new(api.tls.nodes()).map_err(io::Error::other)?);
+        let guesses: Arc<GuessThrottle> = Arc::default();
+        let cluster_stats = ClusterStatsSource::new(api.tls.nodes(), api.nodes.secret()).map_err(io::Error::other)?;
+        let cluster_stats = Arc::new(cluster_stats);
         let rankings: Arc<SharedRankings> = Arc::default();
         let watchers = Arc::clone(&budgets.watchers);
         let request_log = Arc::new(RequestLog::new(settings.slow_request));
@@ -84,7 +85,7 @@ impl HttpServer {
             let (cluster_stats, rankings) = (Arc::clone(&cluster_stats), Arc::clone(&rankings));
             let request_log = Arc::clone(&request_log);
             let tallies = WordCountsPool::new(limits::TALLIES_KEPT, limits::TALLY_KEPT_BYTES);
-            let ApiContext { shard, forward, nodes, browsers, clock, metrics, about, origin, tls } = api;
+            let ApiContext { shard, forward, nodes, browsers, clock, metrics, about, access, origin, tls } = api;
             let view = Arc::clone(shard.view());
             let role = roles.add(RoleContext::new(shard, forward, about));
             let (position_wait, waiting_reads) = (settings.position_wait, Arc::clone(&budgets.waiting_reads));
@@ -93,6 +94,7 @@ impl HttpServer {
             let state = AppState {
                 service,
                 nodes,
+                access,
                 browsers,
                 settings,
                 tls,

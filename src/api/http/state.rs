@@ -2,11 +2,13 @@
 
 use super::{
     BrowserPolicy, NodeAccess, bulk::limiter::BulkLimiter, coding::ENCODED_AT_ONCE, request_log::RequestLog,
-    secret_throttle::SecretThrottle, settings::HttpSettings, watch::MovementTicker,
+    secret_throttle::GuessThrottle, settings::HttpSettings, watch::MovementTicker,
 };
 use crate::{
+    api::auth::AccessControl,
     api::service::watch::SharedRankings,
     api::service::{ClusterStatsSource, Service},
+    base::clock::LoggedTime,
     base::limits,
     net::{
         address_limits::{AddressShares, Resource},
@@ -23,6 +25,8 @@ pub(super) struct AppState {
     pub(super) service: Service,
     /// The rule for requests that only nodes may send.
     pub(super) nodes: NodeAccess,
+    /// The users, and who may ask for what.
+    pub(super) access: Arc<AccessControl>,
     /// The rules for pages in browsers.
     pub(super) browsers: Arc<BrowserPolicy>,
     pub(super) settings: HttpSettings,
@@ -37,8 +41,8 @@ pub(super) struct AppState {
     pub(super) rankings: Arc<SharedRankings>,
     /// The numbers of all nodes.
     pub(super) cluster_stats: Arc<ClusterStatsSource>,
-    /// Wrong cluster secrets shown to any of the threads.
-    pub(super) guesses: Arc<SecretThrottle>,
+    /// Wrong secrets and passwords shown to any of the threads.
+    pub(super) guesses: Arc<GuessThrottle>,
     pub(super) request_log: Arc<RequestLog>,
     pub(super) started: Instant,
 }
@@ -60,6 +64,13 @@ pub(super) struct Budgets {
     pub(super) handshakes: Arc<HandshakeSlots>,
     /// Answers in pieces that one thread encodes: the bound is on what the thread has to do, so each has its own.
     pub(super) encoders: Arc<Budget>,
+}
+
+impl AppState {
+    /// The time since 1970 in milliseconds, by which tokens expire.
+    pub(super) fn now_ms(&self) -> u64 {
+        u64::try_from(self.service.clock.wall().ahead_of_ms(LoggedTime::ZERO)).unwrap_or(0)
+    }
 }
 
 impl Budgets {

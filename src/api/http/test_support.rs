@@ -78,6 +78,7 @@ pub(super) fn state_with(entries: &[(CollectionId<'_>, &str, EntryValue<'_>)]) -
     AppState {
         service,
         nodes: NodeAccess::Nobody,
+        access: Arc::default(),
         browsers: Arc::default(),
         settings,
         tls: Arc::default(),
@@ -85,7 +86,7 @@ pub(super) fn state_with(entries: &[(CollectionId<'_>, &str, EntryValue<'_>)]) -
         bulk_limiter: Arc::new(BulkLimiter::new()),
         movement: Arc::default(),
         rankings: Arc::default(),
-        cluster_stats: Arc::new(ClusterStatsSource::new(&ClientTls::default()).expect("a client")),
+        cluster_stats: Arc::new(ClusterStatsSource::new(&ClientTls::default(), None).expect("a client")),
         guesses: Arc::default(),
         request_log: Arc::new(RequestLog::new(None)),
         started: Instant::now(),

@@ -12,6 +12,7 @@ mod tests;
 pub(super) use movement::MovementTicker;
 
 use super::{
+    access,
     entries::key,
     query::{self, QueryString, WatchParameters},
     reads,
@@ -52,6 +53,7 @@ pub(super) async fn watch(request: RouteRequest) -> Result<Response, ApiError> {
     let query = request.parse_query()?;
     let has = position_of(last_event_id.as_deref().or(query.watch.last_event_id.as_deref()))?;
     let interval = interval(query.watch.every.as_deref())?;
+    let namespace = query.namespace.clone().into_owned();
     let mut watched = watched(query)?.resume(has);
     let role = state.service.settled_role().await;
     if role.ended.is_cancelled() {
@@ -63,7 +65,15 @@ pub(super) async fn watch(request: RouteRequest) -> Result<Response, ApiError> {
     }
     let place = state.budgets.watchers.take(usage, 1).map_err(|why| too_many_watchers(why, state))?;
     let events = EventStream::new(Arc::clone(state), watched, interval, place);
-    let pieces = stream::unfold(events, EventStream::next).take_until(role.ended.clone().cancelled_owned());
+    let pieces = stream::unfold(events, EventStream::next).take_until({
+        let (ended, revoked) = (role.ended.clone(), access::until_revoked(&request, namespace));
+        async move {
+            tokio::select! {
+                () = ended.cancelled() => {}
+                () = revoked => {}
+            }
+        }
+    });
     let mut response = warp::reply::stream(pieces).into_response();
     let fields = response.headers_mut();
     fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));

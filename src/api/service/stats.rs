@@ -6,6 +6,7 @@
 use super::Service;
 use crate::{
     base::limits::STATS_PATIENCE_MS,
+    base::secret::Secret,
     net::{stats_client::StatsClient, tls::client::ClientTls, write_forwarder::WriteForwarder},
 };
 use futures::future::join_all;
@@ -114,12 +115,12 @@ pub struct ClusterStatsSource {
 }
 
 impl ClusterStatsSource {
-    /// A source that has asked nobody yet.
+    /// A source that has asked nobody yet, and shows others the cluster's secret.
     ///
     /// # Errors
     /// If the system has no HTTP client.
-    pub fn new(tls: &ClientTls) -> Result<Self, String> {
-        Ok(Self { client: StatsClient::new(tls)?, last: Mutex::default() })
+    pub fn new(tls: &ClientTls, secret: Option<&Secret>) -> Result<Self, String> {
+        Ok(Self { client: StatsClient::new(tls, secret)?, last: Mutex::default() })
     }
 
     /// The numbers of all nodes that answer in time.

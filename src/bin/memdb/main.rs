@@ -5,6 +5,7 @@
 mod certificate;
 mod completions;
 mod config;
+mod credentials;
 mod entries;
 mod files;
 mod health;
@@ -19,6 +20,7 @@ mod replica;
 mod restore;
 mod secret;
 mod settings;
+mod user;
 mod watch;
 
 use clap::{Parser, Subcommand};
@@ -82,6 +84,7 @@ enum MemdbCommand {
     Restore(restore::RestoreArguments),
     Promote(promote::PromoteArguments),
     Certificate(certificate::CertificateArguments),
+    User(user::UserArguments),
     OriginDemo(origin_demo::OriginDemoArguments),
     Completions(completions::CompletionsArguments),
 }
@@ -106,6 +109,7 @@ fn main() -> ExitCode {
         MemdbCommand::Restore(arguments) => restore::run(&arguments),
         MemdbCommand::Promote(arguments) => promote::run(&arguments),
         MemdbCommand::Certificate(arguments) => certificate::run(&arguments),
+        MemdbCommand::User(arguments) => user::run(&arguments),
         MemdbCommand::OriginDemo(arguments) => origin_demo::run(&arguments),
         MemdbCommand::Completions(arguments) => completions::run(&arguments),
     };

@@ -3,6 +3,7 @@
 mod bar;
 mod source;
 
+use crate::credentials;
 use crate::output::{CommandError, CommandResult, GroupedNumber, say, tell};
 use bar::UploadBar;
 use clap::ValueEnum;
@@ -15,7 +16,7 @@ use memdb::{
         split::PostUnit,
         upload::{UploadError, UploadOptions, UploadProgress, UploadSummary, Uploader},
     },
-    config::ClientTlsFlags,
+    config::{ClientTlsFlags, CredentialFlags},
 };
 use source::{InputEncoding, InputFormat, TextInput, TextPlace};
 use std::{
@@ -67,6 +68,9 @@ pub struct PostArguments {
     /// The leader.
     #[arg(long, value_name = "URL", env = "MEMDB_LEADER", default_value = "http://127.0.0.1:8080", alias = "server")]
     leader: String,
+
+    #[command(flatten)]
+    credentials: CredentialFlags,
 
     /// Unit of one post: readers see a post as a whole or not at all.
     #[arg(long, value_enum, value_name = "UNIT", default_value_t = PostUnitArgument::Line)]
@@ -141,6 +145,7 @@ pub fn run(arguments: &PostArguments) -> CommandResult {
     }
     let timeout = Duration::from_secs(arguments.timeout);
     let client = Client::with_tls(&arguments.leader, timeout, &arguments.tls.read()?)?.meant_for(ServerKind::Leader);
+    let client = credentials::with(client, &arguments.credentials)?;
     let random = getrandom::u64().map_err(|error| CommandError::Failed(format!("no randomness: {error}")))?;
     let options = UploadOptions {
         per: match arguments.per {

@@ -1,13 +1,14 @@
 //! `memdb promote`: makes a replica the leader.
 
 use crate::{
+    credentials,
     output::{CommandError, CommandResult, say},
     read::block_on,
     secret,
 };
 use memdb::{
     client::{Client, ClientError, ServerKind},
-    config::ClientTlsFlags,
+    config::{ClientTlsFlags, CredentialFlags},
 };
 use serde_json::{Value, json};
 use std::{path::PathBuf, time::Duration};
@@ -40,6 +41,9 @@ pub struct PromoteArguments {
     #[arg(long, value_name = "FILE")]
     cluster_secret_file: Option<PathBuf>,
 
+    #[command(flatten)]
+    credentials: CredentialFlags,
+
     /// Seconds to wait until it leads.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     wait: u64,
@@ -63,6 +67,7 @@ pub fn run(arguments: &PromoteArguments) -> CommandResult {
     let secret = arguments.cluster_secret_file.as_ref().map(secret::read).transpose()?;
     let timeout = Duration::from_secs(arguments.timeout);
     let client = Client::with_tls(&arguments.node, timeout, &arguments.tls.read()?)?.meant_for(ServerKind::Replica);
+    let client = credentials::with(client, &arguments.credentials)?;
     let patience = Duration::from_secs(arguments.wait);
     block_on(async {
         let before = client.status().await?["not_promoted"].clone();

@@ -1,10 +1,11 @@
 //! `memdb get` and `memdb top`: counts, from any node.
 
+use crate::credentials;
 use crate::output::{CommandError, CommandResult, GroupedNumber, say, tell};
 use memdb::{
     base::limits::{MAX_TOP, MAX_WORDS_PER_READ},
     client::Client,
-    config::ClientTlsFlags,
+    config::{ClientTlsFlags, CredentialFlags},
 };
 use std::{future::Future, time::Duration};
 
@@ -21,11 +22,15 @@ pub struct NodeArguments {
 
     #[command(flatten)]
     tls: ClientTlsFlags,
+
+    #[command(flatten)]
+    credentials: CredentialFlags,
 }
 
 impl NodeArguments {
     pub fn client(&self) -> Result<Client, CommandError> {
-        Ok(Client::with_tls(&self.server, self.timeout(), &self.tls.read()?)?)
+        let client = Client::with_tls(&self.server, self.timeout(), &self.tls.read()?)?;
+        credentials::with(client, &self.credentials)
     }
 
     pub fn timeout(&self) -> Duration {

@@ -14,13 +14,18 @@ use documents::{DocumentReport, DocumentSet};
 use indicatif::{ProgressBar, ProgressStyle};
 use memdb::{
     base::position::PositionToken,
-    client::{Client, ClientError, DEFAULT_TIMEOUT, ServerKind},
-    config::ClientTlsFlags,
+    client::{Client, ClientError, DEFAULT_TIMEOUT, ServerKind, credentials::ClientCredentials},
+    config::{ClientTlsFlags, CredentialFlags},
 };
 use output::{PerfError, say, tell};
 use report::LoadReport;
 use rustix::process::{Resource, getrlimit};
-use std::{io::ErrorKind, process::ExitCode, time::Duration};
+use std::{
+    io::{self, ErrorKind},
+    path::Path,
+    process::ExitCode,
+    time::Duration,
+};
 use tokio::time::Instant;
 
 const EXAMPLES: &str = "\
@@ -82,6 +87,9 @@ struct PerfArguments {
     #[command(flatten)]
     tls: ClientTlsFlags,
 
+    #[command(flatten)]
+    credentials: CredentialFlags,
+
     /// One JSON object in place of the report.
     #[arg(long)]
     json: bool,
@@ -121,13 +129,23 @@ fn main() -> ExitCode {
 /// Runs load and comparison, and returns whether all is well.
 fn run(arguments: &PerfArguments) -> Result<bool, PerfError> {
     let tls = arguments.tls.read().map_err(|error| PerfError::Usage(error.to_string()))?;
-    let client = |address: &String| Client::with_tls(address, DEFAULT_TIMEOUT, &tls);
-    let replicas = arguments.replicas.iter();
-    let replicas = replicas.map(|address| client(address).map(|client| client.meant_for(ServerKind::Replica)));
+    let credentials = credentials(&arguments.credentials)?;
+    let client = |address: &String, kind| {
+        let client = Client::with_tls(address, DEFAULT_TIMEOUT, &tls)?;
+        Ok::<_, ClientError>(client.meant_for(kind).with_credentials(credentials.as_ref()))
+    };
+    let replicas = arguments.replicas.iter().map(|address| client(address, ServerKind::Replica));
     let replicas = replicas.collect::<Result<_, _>>()?;
-    let nodes = ComparedNodes { leader: client(&arguments.leader)?.meant_for(ServerKind::Leader), replicas };
+    let nodes = ComparedNodes { leader: client(&arguments.leader, ServerKind::Leader)?, replicas };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(go(arguments, nodes))
+}
+
+/// The credentials that these flags, or the environment, lead to.
+#[allow(clippy::disallowed_methods, reason = "no file of a database")]
+fn credentials(flags: &CredentialFlags) -> Result<Option<ClientCredentials>, PerfError> {
+    let read_file = |path: &Path| -> io::Result<String> { std::fs::read_to_string(path) };
+    flags.read(&|name| std::env::var(name).ok(), &read_file).map_err(PerfError::Usage)
 }
 
 async fn go(arguments: &PerfArguments, nodes: ComparedNodes) -> Result<bool, PerfError> {

@@ -12,6 +12,7 @@ use super::{
         writes,
     },
     PendingPost,
+    admission::RememberedUsers,
     date::DateHeader,
     entry_tally::{AnswerTimer, ReadTally},
     named_write::{CountedPost, NamedReceipt, NamedWrite},
@@ -86,6 +87,8 @@ pub(super) struct FastPathResponder {
     pub(super) date: DateHeader,
     /// The last `Host` that was found to name this node.
     host: Vec<u8>,
+    /// Who was let in before.
+    users: RememberedUsers,
     /// True if answers say that they depend on `Origin`.
     pub(super) varies: bool,
     pub(super) answered: ReadTally,
@@ -142,6 +145,9 @@ impl FastPathResponder {
             HeadScan::Partial => return (0, Some(Remainder::Partial)),
             HeadScan::Unsound(_) => return (0, Some(Remainder::Other(None))),
         };
+        if !self.users.admit(&head, state) {
+            return (0, Some(Remainder::Other(head.check().ok())));
+        }
         let declined = match writes {
             true => match self.take_post(&head, &bytes[head.head_bytes..], state, served) {
                 Ok((length, post)) => return (length, Some(Remainder::Post(post))),
