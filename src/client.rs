@@ -12,6 +12,9 @@ pub mod bulk_upload;
 pub mod credentials;
 pub mod dump;
 pub mod entries;
+pub mod export;
+pub mod import;
+pub mod import_reader;
 pub mod input;
 pub mod split;
 pub mod upload;
@@ -29,7 +32,7 @@ use bulk_answer::BulkAnswer;
 use bytes::Bytes;
 use credentials::ClientCredentials;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header, header::HeaderValue};
-use serde::{Deserialize, Deserializer, de::Error};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Patience for a connection: a node on the same network answers in far less.
@@ -133,6 +136,38 @@ pub struct RankedCount {
     pub word: String,
     /// Its count.
     pub count: i64,
+}
+
+/// The namespaces of a node.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct NamespaceTable {
+    /// They, in the order of their names.
+    pub namespaces: Vec<NamespaceRow>,
+}
+
+/// A namespace and how much it holds.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct NamespaceRow {
+    /// Its name.
+    pub name: String,
+    /// Distinct words.
+    pub words: u64,
+    /// The sum of all counts.
+    pub total: i64,
+    /// Memory of the words in bytes.
+    pub bytes: u64,
+    /// Its entries by their kind.
+    #[serde(flatten)]
+    pub entries: BTreeMap<String, EntrySums>,
+}
+
+/// Entries of one kind.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub struct EntrySums {
+    /// The entries.
+    pub entries: u64,
+    /// Their memory in bytes.
+    pub bytes: u64,
 }
 
 /// The leader that a follower names.
@@ -398,6 +433,15 @@ impl Client {
         let number = n.to_string();
         let query = namespace.map(|name| ("ns", name)).into_iter().chain([("n", number.as_str())]);
         self.json(self.http.get(self.address("/top", &query.collect::<Vec<_>>()))).await
+    }
+
+    /// Asks for `/ns`: the namespaces, with what each holds.
+    ///
+    /// # Errors
+    /// [`ClientError::NothingThere`] or [`ClientError::Lost`] if no answer came, [`ClientError::Refused`] if the node
+    /// does not serve reads, [`ClientError::Strange`] if the answer is not memdb's.
+    pub async fn namespaces(&self) -> Result<NamespaceTable, ClientError> {
+        self.json(self.http.get(self.address("/ns", &[]))).await
     }
 
     /// The position the node is at.

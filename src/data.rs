@@ -2,6 +2,7 @@
 //! folder for each kind of data.
 
 pub mod command;
+pub mod content_digest;
 pub mod counters;
 pub mod counts;
 pub mod entries;

@@ -13,6 +13,7 @@ mod beside;
 mod command;
 mod counters;
 mod entries;
+mod export;
 mod forwarding;
 mod health;
 mod origin;
@@ -30,11 +31,15 @@ pub use command::{Command, EntryChanges, Operation, check_text};
 use command::{fingerprint, given_amounts, namespace_drop, removal};
 pub use counters::{CounterOf, check_counter_key};
 pub use entries::{EntriesOf, EntryListing, EntryOf, no_entry};
+pub use export::{ExportItem, ExportWalk, WholeContent};
 pub use forwarding::{LeaderAnswer, WriteOutcome, WriteRequest, is_meant};
 pub use health::RoleStatus;
 pub use origin::{OriginSource, ThroughAnswer, ThroughRead};
 pub use peers::AppendReceiver;
-pub use query::{AllCounts, CountOf, CountsOf, CountsWalk, LargestCounts, QueryReply, ReadQuery, no_word};
+pub use query::{
+    AllCounts, CountOf, CountsOf, CountsWalk, LargestCounts, NamespaceList, NamespaceReport, QueryReply, ReadQuery,
+    no_word,
+};
 pub(super) use role::{RoleContext, RoleSlot, RoleSlots};
 pub use stats::{ClusterStats, ClusterStatsSource, NodeStats};
 

@@ -16,7 +16,7 @@ use std::{
 use tokio::{sync::mpsc, time::timeout};
 
 /// A whole answer may take this long; how long a piece of it may take is bounded by the client's patience.
-const WHOLE_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+pub(super) const WHOLE_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// Pieces that wait for the parser.
 const PIECES_AHEAD: usize = 8;
 

@@ -194,7 +194,7 @@ impl Client {
 
 impl<'a> EntryPath<'a> {
     /// The path with the key in one segment. A path cannot name `.` and `..`: whoever reads URLs takes them for steps.
-    fn url_path(&self) -> String {
+    pub(super) fn url_path(&self) -> String {
         let key: String = form_urlencoded::byte_serialize(self.key.as_bytes()).collect();
         // That encoding writes a space as `+`, and a plus as %2B.
         format!("/{}/{}", self.kind.name(), key.replace('+', "%20"))

@@ -18,7 +18,7 @@ pub use admission::EntriesRefusal;
 pub use collection::{CollectionId, CollectionKind};
 pub use entry::{Entry, hash_of, key_hash};
 pub use lease::WriteLease;
-pub use totals::EntryTotals;
+pub use totals::{CollectionTotals, EntryTotals};
 pub use view::EntryPage;
 pub use write::{EntryOp, EntryWrite, Expiry, NewValue, WriteCondition};
 

@@ -11,7 +11,7 @@ use crate::{
         peer_link::{PeerLink, SnapshotDownload},
     },
     replication::AppendRequest,
-    storage::disk::Disk,
+    storage::disk::{DirectoryLock, Disk},
     storage::file_header::{DatabaseIdentity, FileHeader, FileKind},
     storage::manifest::{Manifest, ManifestState},
     storage::recovery::{self, NodeRun},
@@ -45,14 +45,20 @@ pub fn restore(
     patience: Duration,
     progress: &mut dyn FnMut(u64, Option<u64>),
 ) -> Result<RestoreReport, NodeError> {
-    let (disk, _lock) = lock(directory)?;
-    let names = disk.list().map_err(|error| NodeError::DataDirectory { path: directory.to_owned(), error })?;
-    if let Some(name) = names.iter().find(|name| FileKind::of_name(name).is_some()) {
-        return Err(NodeError::Restore(format!("{} holds a database already ({name})", directory.display())));
-    }
+    let (disk, _lock) = empty(directory)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let link = PeerLink::new(from, credentials).map_err(NodeError::Restore)?.within(patience);
     runtime.block_on(fetch(from, &link, &disk, patience, progress)).map_err(NodeError::Restore)
+}
+
+/// Takes a directory that holds no database.
+pub(super) fn empty(directory: &Path) -> Result<(Arc<dyn Disk>, DirectoryLock), NodeError> {
+    let (disk, lock) = lock(directory)?;
+    let names = disk.list().map_err(|error| NodeError::DataDirectory { path: directory.to_owned(), error })?;
+    match names.iter().find(|name| FileKind::of_name(name).is_some()) {
+        Some(name) => Err(NodeError::Restore(format!("{} holds a database already ({name})", directory.display()))),
+        None => Ok((disk, lock)),
+    }
 }
 
 async fn fetch(
@@ -171,12 +177,16 @@ fn sync(log: &mut Log) -> Result<(), String> {
     Ok(())
 }
 
+/// Distinct words in all namespaces.
+pub(super) fn words_of(store: &Store) -> u64 {
+    store.reader().read().namespaces().iter().map(|(_, words)| words).sum()
+}
+
 /// All is synced: what is there is as good as after a clean stop.
 fn conclude(disk: &dyn Disk, manifest: &mut Manifest, log: &mut Log, store: &Store) -> Result<RestoreReport, String> {
     sync(log)?;
     let position = store.mark().position;
     manifest.state.clean_stop = Some(position);
     manifest.write(disk).map_err(|error| error.to_string())?;
-    let words = store.reader().read().namespaces().iter().map(|(_, words)| words).sum();
-    Ok(RestoreReport { database: manifest.identity.database_id, position, words })
+    Ok(RestoreReport { database: manifest.identity.database_id, position, words: words_of(store) })
 }

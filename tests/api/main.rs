@@ -14,6 +14,7 @@ mod fast_path_entries;
 mod follower_entries;
 mod followers;
 mod http2;
+mod in_and_out;
 mod node;
 mod parameters;
 mod post_rate;

@@ -6,6 +6,7 @@ mod entries;
 mod fake;
 mod files;
 mod followers;
+mod import_export;
 mod inputs;
 mod names;
 mod perf;

@@ -204,8 +204,7 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
 
 #[test]
 fn help_exits_0_and_shows_examples() {
-    let verbs =
-        "leader replica local-replica config post get top cache posts stats health status inspect repair completions";
+    let verbs = "leader replica local-replica config post get top cache posts stats ns export import health status inspect repair backup restore completions";
     for verb in verbs.split(' ') {
         let ran = run(memdb().args([verb, "--help"]));
         assert_eq!(ran.code, 0, "{verb}");

@@ -57,7 +57,7 @@ mod data {
         pub mod view;
         pub use entry::Entry;
         pub use memdb::data::entries::{CollectionId, CollectionKind};
-        pub use totals::EntryTotals;
+        pub use totals::{CollectionTotals, EntryTotals};
         pub use view::EntryPage;
         pub type CollectionNumber = u16;
     }

@@ -33,6 +33,8 @@ impl RouteParameters {
     pub(super) const TOP: Self = Self(&[QueryParameter::N, QueryParameter::Namespace]);
     /// `GET /sync`.
     pub(super) const SYNC: Self = Self(&[QueryParameter::Namespace]);
+    /// `GET /export`.
+    pub(super) const EXPORT: Self = Self(&[QueryParameter::Format, QueryParameter::Namespace]);
     /// `GET /sync` for records.
     pub(super) const RECORDS: Self = Self(&[QueryParameter::After]);
     /// `POST /promote`.
@@ -108,6 +110,7 @@ enum QueryParameter {
     Every,
     LastEventId,
     Through,
+    Format,
 }
 
 impl QueryParameter {
@@ -131,6 +134,7 @@ impl QueryParameter {
             QueryParameter::Every => "every",
             QueryParameter::LastEventId => "last_event_id",
             QueryParameter::Through => "through",
+            QueryParameter::Format => "format",
         }
     }
 
@@ -155,6 +159,7 @@ impl QueryParameter {
             QueryParameter::Every => &["interval", "tick", "ms", "period", "rate"],
             QueryParameter::LastEventId => &["lasteventid", "last-event-id", "after", "since", "position"],
             QueryParameter::Through => &["read_through", "readthrough", "origin", "fetch", "load"],
+            QueryParameter::Format => &["type", "as", "output", "fmt", "accept"],
             QueryParameter::Force | QueryParameter::Scope => &[],
         }
     }
@@ -171,6 +176,8 @@ impl QueryParameter {
 pub(super) struct QueryString<'a> {
     /// `ns=`, or the default namespace.
     pub(super) namespace: Cow<'a, str>,
+    /// True if `ns=` was sent.
+    pub(super) names_namespace: bool,
     /// Every `word=`, as sent, in order, each once.
     pub(super) words: Vec<Cow<'a, str>>,
     /// `ack=`.
@@ -181,6 +188,8 @@ pub(super) struct QueryString<'a> {
     pub(super) after: Option<Cow<'a, str>>,
     /// `force=`.
     pub(super) force: Option<Cow<'a, str>>,
+    /// `format=`.
+    pub(super) format: Option<Cow<'a, str>>,
     /// The parameters of entries.
     pub(super) entries: EntryParameters<'a>,
     /// The parameters of `/watch`.
@@ -224,7 +233,7 @@ pub(super) struct EntryParameters<'a> {
 impl<'a> QueryString<'a> {
     /// Reads the text after the `?`, of a route that knows these parameters.
     pub(super) fn parse(text: &'a str, known: RouteParameters) -> Result<Self, ApiError> {
-        let (mut namespace, mut ack, mut n, mut after, mut force) = (None, None, None, None, None);
+        let (mut namespace, mut ack, mut n, mut after, mut force, mut format) = (None, None, None, None, None, None);
         let (mut words, mut entries, mut watch) = (Vec::new(), EntryParameters::default(), WatchParameters::default());
         for (name, value) in form::pairs(text.as_bytes()) {
             let name = form::decode(name, ErrorKind::InvalidParameter)?;
@@ -264,15 +273,17 @@ impl<'a> QueryString<'a> {
                 QueryParameter::Every => &mut watch.every,
                 QueryParameter::LastEventId => &mut watch.last_event_id,
                 QueryParameter::Through => &mut entries.through,
+                QueryParameter::Format => &mut format,
             };
             if slot.replace(value).is_some() {
                 return Err(invalid(format!("{name} is given twice")));
             }
         }
+        let names_namespace = namespace.is_some();
         let namespace = namespace.unwrap_or(Cow::Borrowed(limits::DEFAULT_NAMESPACE));
         check_namespace(&namespace)?;
         let ack = ack.as_deref().map(ack_level).transpose()?;
-        Ok(Self { namespace, words, ack, n, after, force, entries, watch })
+        Ok(Self { namespace, names_namespace, words, ack, n, after, force, format, entries, watch })
     }
 
     /// Reads the text after the `?` of a request that adds to a namespace.

@@ -69,9 +69,11 @@ fn outgoing(route: &Route, request: &RouteRequest) -> Option<OutgoingRead> {
 }
 
 fn is_read(route: &Route, request: &RouteRequest) -> bool {
-    use RouteLabel::{Cache, Counter, Data, Post, Posts, Sync, Top, Wordcount};
+    use RouteLabel::{Cache, Counter, Data, Export, Namespace, Post, Posts, Sync, Top, Wordcount};
     let is_get = matches!(request.method, Method::GET | Method::HEAD);
-    if !is_get || !matches!(route.label, Cache | Counter | Data | Post | Posts | Sync | Top | Wordcount) {
+    let is_read =
+        matches!(route.label, Cache | Counter | Data | Export | Namespace | Post | Posts | Sync | Top | Wordcount);
+    if !is_get || !is_read {
         return false;
     }
     // A node that fetches a snapshot wants that of the node it asks.

@@ -114,7 +114,8 @@ mod tests {
     #[test]
     fn the_series_of_namespaces_are_bounded_and_those_with_most_words_stay() {
         let families = ScrapeFamilies::default();
-        let size = |at: usize| NamespaceSize { name: format!("ns-{at}"), words: at as u64, total: -(at as i64) };
+        let size =
+            |at: usize| NamespaceSize { name: format!("ns-{at}"), words: at as u64, total: -(at as i64), bytes: 0 };
         of_namespaces((1..=limits::NAMESPACES_IN_METRICS + 1).map(size).collect(), &families);
         let text = rendered(&families);
         assert_eq!(text.matches("\nmemdb_namespace_words{").count(), limits::NAMESPACES_IN_METRICS);

@@ -7,7 +7,7 @@
 use super::{
     access, bulk, counters,
     entries::{cache, through},
-    help, nodes,
+    export, help, namespaces, nodes,
     openapi::{self, RequestBody, SuccessAnswer},
     operations, posts,
     query::RouteParameters,
@@ -81,6 +81,12 @@ pub(super) const ROUTES: &[Route] = &[
     .gives(SuccessAnswer::COUNTS)
     .does("every word with its count, streamed")
     .example("", "/sync"),
+    Route::get("/export", RouteLabel::Export, RouteParameters::EXPORT, RouteAccess::READ_ALL, |request| {
+        export::export(request).boxed()
+    })
+    .gives(SuccessAnswer::EXPORT)
+    .does("counts and entries as NDJSON (?format=), counts as csv, tsv or json, streamed")
+    .example("", "/export?format=csv&ns=words"),
     Route::post("/sync", RouteLabel::Sync, RouteParameters::NONE, RouteAccess::NODES, |request| {
         nodes::announce(request).boxed()
     })
@@ -92,6 +98,12 @@ pub(super) const ROUTES: &[Route] = &[
     .gives(SuccessAnswer::RECEIPT)
     .does("takes words away")
     .example("-X DELETE ", "/wordcount?word=hello"),
+    Route::get("/ns", RouteLabel::Namespace, RouteParameters::NONE, RouteAccess::READ_ALL, |request| {
+        namespaces::list(request).boxed()
+    })
+    .gives(SuccessAnswer::NAMESPACES)
+    .does("the namespaces, with what each holds")
+    .example("", "/ns"),
     Route::delete("/ns/{name}", RouteLabel::Namespace, RouteParameters::ACK, RouteAccess::ADMIN_OF_PATH, |request| {
         writes::drop_namespace(request).boxed()
     })

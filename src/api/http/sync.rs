@@ -1,41 +1,20 @@
-//! The body of `/sync`: one JSON object over a namespace, made as the client takes it.
-//!
-//! A client that goes away drops the body, and with it the walk. One that takes everything as fast as it comes, or has
-//! large buffers, still gives way to the thread's other connections every few pieces.
+//! The body of `/sync`: one JSON object over a namespace.
 
 use super::{
-    coding::{BodyEncoder, ContentCoding, SMALLEST_ENCODED_BYTES},
+    chunks::{ChunkSource, ChunkedBody},
     headers,
 };
-use crate::{
-    data::store::NamespaceScan,
-    net::{
-        address_limits::Usage,
-        budget::{Budget, BudgetShare},
-    },
-};
-use bytes::Bytes;
-use futures::Stream;
-use std::{
-    io::{self, Write},
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use crate::data::store::NamespaceScan;
+use std::io::Write;
+
+/// The body of a dump.
+pub(super) type DumpBody = ChunkedBody<DumpChunks>;
 
 /// Pieces of JSON, each about as long as asked for.
-pub(super) struct DumpBody {
+pub(super) struct DumpChunks {
     state: DumpState,
     chunk_bytes: usize,
-    /// Pieces given since the other connections had their turn.
-    at_once: usize,
-    /// A piece that was looked at and not given yet.
-    ahead: Option<Vec<u8>>,
-    encoder: Option<(BodyEncoder, BudgetShare)>,
 }
-
-/// Pieces given in one turn: some hundred microseconds of work.
-const PIECES_A_TURN: usize = 4;
 
 enum DumpState {
     Start(Option<NamespaceScan>),
@@ -46,30 +25,13 @@ enum DumpState {
 impl DumpBody {
     /// The words of a walk; a namespace that does not exist holds none.
     pub(super) fn new(scan: Option<NamespaceScan>, chunk_bytes: usize) -> Self {
-        Self { state: DumpState::Start(scan), chunk_bytes, at_once: 0, ahead: None, encoder: None }
+        ChunkedBody::of(DumpChunks { state: DumpState::Start(scan), chunk_bytes })
     }
+}
 
-    /// Has the pieces encoded, unless the whole is small, or as many answers are encoded as may be at once, of
-    /// all or of this address; gives whether they are.
-    pub(super) fn encode(&mut self, coding: ContentCoding, encoders: &Arc<Budget>, usage: &Usage) -> bool {
-        self.ahead = self.next_chunk();
-        let is_small = self.ahead.as_ref().is_none_or(|first| first.len() < SMALLEST_ENCODED_BYTES);
-        if is_small && matches!(self.state, DumpState::Done) {
-            return false;
-        }
-        let Ok(share) = encoders.take(usage, 1) else { return false };
-        self.encoder = BodyEncoder::new(coding).ok().map(|encoder| (encoder, share));
-        self.encoder.is_some()
-    }
-
-    /// The next piece as it is sent.
-    fn next_piece(&mut self) -> Option<io::Result<Bytes>> {
-        let chunk = self.ahead.take().or_else(|| self.next_chunk())?;
-        let is_last = matches!(self.state, DumpState::Done);
-        Some(match &mut self.encoder {
-            None => Ok(chunk.into()),
-            Some((encoder, _)) => encoder.encode(&chunk, is_last).map(Bytes::from),
-        })
+impl ChunkSource for DumpChunks {
+    fn is_done(&self) -> bool {
+        matches!(self.state, DumpState::Done)
     }
 
     fn next_chunk(&mut self) -> Option<Vec<u8>> {
@@ -107,36 +69,24 @@ impl DumpBody {
     }
 }
 
-impl Stream for DumpBody {
-    type Item = io::Result<Bytes>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            if self.at_once >= PIECES_A_TURN {
-                self.at_once = 0;
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            // Encoding takes longer than the walk.
-            self.at_once += if self.encoder.is_some() { 2 } else { 1 };
-            match self.next_piece() {
-                Some(Ok(piece)) if piece.is_empty() => {} // the encoder has kept all of it
-                next => return Poll::Ready(next),
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{chunks::PIECES_A_TURN, coding::ContentCoding},
+        *,
+    };
     use crate::{
         base::hash::WordHasher,
         data::record::{NamespaceChange, WordCount},
         data::store::{DedupLimits, Store},
-        net::address_limits::{Resource, tests::halves},
+        net::address_limits::{Resource, Usage, tests::halves},
+        net::budget::Budget,
     };
-    use std::task::Waker;
+    use futures::Stream;
+    use std::{
+        pin::Pin,
+        task::{Context, Poll, Waker},
+    };
 
     #[test]
     fn an_answer_is_encoded_if_it_is_not_small_and_there_is_a_place() {

@@ -6,11 +6,12 @@ use crate::{
     api::error::{ApiError, ErrorKind},
     base::limits::MAX_WORD_BYTES,
     base::position::PositionToken,
-    data::counters::{COUNTERS, COUNTERS_STORED},
-    data::store::{NamespaceScan, ReadGuard},
+    data::counters::{COUNTERS, COUNTERS_STORED, shown_namespace},
+    data::entries::{CollectionKind, CollectionTotals},
+    data::store::{NamespaceScan, NamespaceSize, ReadGuard},
     engine::view::ServedDatabase,
 };
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 /// A question about the counts.
 pub trait ReadQuery {
@@ -130,6 +131,46 @@ impl ReadQuery for LargestCounts<'_> {
     fn answer(self, current: &ServedDatabase) -> Option<(Self::Answer, PositionToken)> {
         let (position, words) = current.reader.top(StoredNamespace::of(current, self.namespace).name, self.n);
         Some((words, current.identity.token(position)))
+    }
+}
+
+/// All namespaces that clients can name, with how much each holds.
+#[derive(Clone, Copy, Debug)]
+pub struct NamespaceList;
+
+/// A namespace with everything in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamespaceReport {
+    /// Distinct words.
+    pub words: u64,
+    /// The sum of all counts.
+    pub total: i64,
+    /// Memory of the words in bytes.
+    pub bytes: u64,
+    /// The entries of each kind that it has.
+    pub entries: BTreeMap<&'static str, CollectionTotals>,
+}
+
+impl ReadQuery for NamespaceList {
+    type Answer = BTreeMap<String, NamespaceReport>;
+
+    fn answer(self, current: &ServedDatabase) -> Option<(Self::Answer, PositionToken)> {
+        let (position, sizes) = {
+            let guard = current.reader.read();
+            (guard.position(), guard.namespace_sizes())
+        };
+        let mut all = BTreeMap::new();
+        for NamespaceSize { name, words, total, bytes } in sizes {
+            if let Some(name) = shown_namespace(&name) {
+                all.insert(name.to_owned(), NamespaceReport { words, total, bytes, entries: BTreeMap::new() });
+            }
+        }
+        for kind in [CollectionKind::Cache, CollectionKind::Posts, CollectionKind::Texts] {
+            for (name, totals) in current.reader.collection_totals(kind) {
+                all.entry(name.into()).or_insert_with(NamespaceReport::default).entries.insert(kind.name(), totals);
+            }
+        }
+        Some((all, current.identity.token(position)))
     }
 }
 

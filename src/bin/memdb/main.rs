@@ -2,15 +2,19 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage (clap's own included), 130 interrupted.
 
+mod backup;
 mod certificate;
 mod completions;
 mod config;
 mod credentials;
 mod entries;
+mod export;
 mod files;
 mod health;
+mod import;
 mod leader;
 mod local_replica;
+mod namespaces;
 mod origin_demo;
 mod output;
 mod post;
@@ -73,14 +77,19 @@ enum MemdbCommand {
     Post(post::PostArguments),
     Get(read::GetArguments),
     Top(read::TopArguments),
+    #[command(name = "ns")]
+    Namespaces(namespaces::NamespacesArguments),
     Watch(watch::WatchArguments),
     Cache(entries::CacheArguments),
     Posts(entries::PostsArguments),
     Stats(entries::StatsArguments),
+    Export(export::ExportArguments),
+    Import(import::ImportArguments),
     Health(health::HealthArguments),
     Status(health::StatusArguments),
     Inspect(files::InspectArguments),
     Repair(files::RepairArguments),
+    Backup(backup::BackupArguments),
     Restore(restore::RestoreArguments),
     Promote(promote::PromoteArguments),
     Certificate(certificate::CertificateArguments),
@@ -98,14 +107,18 @@ fn main() -> ExitCode {
         MemdbCommand::Post(arguments) => post::run(&arguments),
         MemdbCommand::Get(arguments) => read::get(&arguments),
         MemdbCommand::Top(arguments) => read::top(&arguments),
+        MemdbCommand::Namespaces(arguments) => namespaces::run(&arguments),
         MemdbCommand::Watch(arguments) => watch::run(&arguments),
         MemdbCommand::Cache(arguments) => entries::cache(&arguments),
         MemdbCommand::Posts(arguments) => entries::posts(&arguments),
+        MemdbCommand::Export(arguments) => export::run(&arguments),
+        MemdbCommand::Import(arguments) => import::run(&arguments),
         MemdbCommand::Stats(arguments) => entries::stats(&arguments),
         MemdbCommand::Health(arguments) => health::health(&arguments),
         MemdbCommand::Status(arguments) => health::status(&arguments),
         MemdbCommand::Inspect(arguments) => files::inspect(&arguments),
         MemdbCommand::Repair(arguments) => files::repair(&arguments),
+        MemdbCommand::Backup(arguments) => backup::run(&arguments),
         MemdbCommand::Restore(arguments) => restore::run(&arguments),
         MemdbCommand::Promote(arguments) => promote::run(&arguments),
         MemdbCommand::Certificate(arguments) => certificate::run(&arguments),

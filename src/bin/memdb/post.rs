@@ -1,7 +1,7 @@
 //! `memdb post`: counts texts, each post once however often the command is repeated.
 
 mod bar;
-mod source;
+pub mod source;
 
 use crate::credentials;
 use crate::output::{CommandError, CommandResult, GroupedNumber, say, tell};

@@ -40,6 +40,8 @@ pub(crate) struct CountIndex {
     distinct: [AtomicU64; 2],
     /// The sum of all counts, as the bits of an `i64`, on each side.
     totals: [AtomicU64; 2],
+    /// Memory in bytes, as far as it grows with the words, as of the last record.
+    bytes: AtomicU64,
     /// The last that was asked for: as long as nobody writes, it is the answer.
     top: ArcSwapOption<TopCache>,
 }
@@ -51,6 +53,7 @@ impl CountIndex {
             segments: (0..SEGMENTS).map(|_| ArcSwap::new(Arc::clone(&empty))).collect(),
             distinct: [AtomicU64::new(0), AtomicU64::new(0)],
             totals: [AtomicU64::new(0), AtomicU64::new(0)],
+            bytes: AtomicU64::new(0),
             top: ArcSwapOption::empty(),
         }
     }
@@ -77,6 +80,11 @@ impl CountIndex {
     /// The sum of all counts on one side; the nearest `i64` where it is beyond.
     pub(crate) fn total(&self, side: Side) -> i64 {
         self.totals[side.index()].load(Ordering::Relaxed) as i64
+    }
+
+    /// Memory in bytes, as far as it grows with the words, as of the last record.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Every word that may be among the [`limits::MAX_TOP`] largest, with its count on one side. To be taken under a

@@ -306,12 +306,14 @@ impl StoredEntries {
             self.remember((kind, &namespace), hash, new);
         }
         self.totals.count(cause);
+        let [gone, come] = [&old, &new].map(|entry| entry.as_ref().map_or(0, Entry::memory_bytes));
         let stored = self.collections[kind as usize].get_mut(&*namespace).expect("a change has made it");
         match (old, new) {
             (_, Some(new)) => stored.index.set(hash, new),
             (Some(old), None) => stored.index.remove(hash, old.key()),
             (None, None) => {}
         }
+        stored.index.show_totals(gone, come);
     }
 
     /// Takes a collection without entries away, and returns whether it has.

@@ -7,7 +7,8 @@
 //! here but in `stored.rs`: a table is changed only while no reader looks at these keys in it.
 
 use super::entry::{Entry, EntryPointer, has_key};
-use crate::base::atomics::{ArcSwap, ArcSwapAny, AtomicU32, Ordering};
+use super::totals::CollectionTotals;
+use crate::base::atomics::{ArcSwap, ArcSwapAny, AtomicU32, AtomicU64, Ordering};
 use std::{
     ops::{Range, RangeInclusive},
     sync::Arc,
@@ -25,6 +26,8 @@ const MOST_BITS: u32 = 16;
 /// The entries of one collection, as readers see them.
 pub(crate) struct EntryIndex {
     directory: ArcSwap<Directory>,
+    live: AtomicU64,
+    bytes: AtomicU64,
 }
 
 /// The segment of each value of the top bits of a hash. Neighbours hold the same one as long as it is not cut.
@@ -39,6 +42,8 @@ pub(super) struct EntryIndexWriter {
     /// Of each segment of the directory, told at the first place that holds it.
     fill: Vec<SegmentFill>,
     live: usize,
+    /// Memory of the entries.
+    bytes: u64,
 }
 
 /// The slots in use of one segment.
@@ -185,7 +190,14 @@ fn top(hash: u64, bits: u32) -> usize {
 impl EntryIndex {
     fn new() -> Self {
         let segments = Box::new([ArcSwap::new(Arc::new(SlotTable::of(0, Vec::new())))]);
-        Self { directory: ArcSwap::new(Arc::new(Directory { bits: 0, segments })) }
+        let directory = ArcSwap::new(Arc::new(Directory { bits: 0, segments }));
+        Self { directory, live: AtomicU64::new(0), bytes: AtomicU64::new(0) }
+    }
+
+    /// Number and memory of the entries, as of the last record that was put into the tables.
+    pub(super) fn totals(&self) -> CollectionTotals {
+        let of = |value: &AtomicU64| value.load(Ordering::Relaxed);
+        CollectionTotals { entries: of(&self.live), bytes: of(&self.bytes) }
     }
 
     /// The entry of a key; `None` if there is none.
@@ -240,11 +252,18 @@ impl Directory {
 
 impl EntryIndexWriter {
     pub(super) fn new() -> Self {
-        Self { index: Arc::new(EntryIndex::new()), fill: vec![SegmentFill::default()], live: 0 }
+        Self { index: Arc::new(EntryIndex::new()), fill: vec![SegmentFill::default()], live: 0, bytes: 0 }
     }
 
     pub(super) fn shared(&self) -> &Arc<EntryIndex> {
         &self.index
+    }
+
+    /// Shows how much there is, now that `come` bytes have taken the place of `gone`.
+    pub(super) fn show_totals(&mut self, gone: usize, come: usize) {
+        self.bytes = self.bytes + come as u64 - gone as u64;
+        self.index.live.store(self.live as u64, Ordering::Relaxed);
+        self.index.bytes.store(self.bytes, Ordering::Relaxed);
     }
 
     /// Counts the entries.

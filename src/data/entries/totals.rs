@@ -16,6 +16,15 @@ pub struct EntryTotals {
     pub evicted: u64,
 }
 
+/// Numbers of the entries of one collection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CollectionTotals {
+    /// The entries.
+    pub entries: u64,
+    /// Their memory in bytes.
+    pub bytes: u64,
+}
+
 impl EntryTotals {
     pub(super) fn add(&mut self, kind: CollectionKind, entry: &Entry) {
         self.entries += u64::from(kind.is_public());

@@ -4,7 +4,7 @@ use super::{
     CollectionId, CollectionKind, CollectionNumber,
     entry::{Entry, key_hash},
     table::EntryIndex,
-    totals::EntryTotals,
+    totals::{CollectionTotals, EntryTotals},
 };
 use crate::{
     base::atomics::{ArcSwap, ArcSwapOption, AtomicU64, Ordering},
@@ -125,6 +125,12 @@ impl EntriesView {
         let maps = self.collections.load();
         let of_kind = |kind: CollectionKind| maps[kind as usize].keys().map(move |name| (kind, name.clone()));
         CollectionKind::ALL.into_iter().flat_map(of_kind).collect()
+    }
+
+    /// The namespaces that have entries of one kind, with how much there is, in the order of their names.
+    pub(crate) fn collection_totals(&self, kind: CollectionKind) -> Vec<(Box<str>, CollectionTotals)> {
+        let maps = self.collections.load();
+        maps[kind as usize].iter().map(|(name, (_, index))| (name.clone(), index.totals())).collect()
     }
 
     /// The entry of a key, whatever its expiry. To be called under a guard of `side`.

@@ -9,7 +9,7 @@ use crate::{
     base::position::{EpochTable, Position, PositionStatus},
     data::counts::index::{CountIndex, IndexWalk},
     data::entries::view::CollectionWalk,
-    data::entries::{CollectionId, CollectionKind, Entry, EntryPage, EntryTotals},
+    data::entries::{CollectionId, CollectionKind, CollectionTotals, Entry, EntryPage, EntryTotals},
 };
 use std::sync::Arc;
 
@@ -108,6 +108,12 @@ impl StoreReader {
         self.shared.entries.totals()
     }
 
+    /// The namespaces that have entries of one kind, with how much there is: as of the record that readers see, or of
+    /// the one before.
+    pub fn collection_totals(&self, kind: CollectionKind) -> Vec<(Box<str>, CollectionTotals)> {
+        self.shared.entries.collection_totals(kind)
+    }
+
     /// Gives the state and the time of the last record, at a moment when the window holds exactly what was applied.
     pub fn state_id_with_window(&self) -> (StateId, LoggedTime) {
         let window = self.shared.window.lock();
@@ -197,6 +203,7 @@ impl ReadGuard<'_> {
             name: name.to_owned(),
             words: words.distinct(side),
             total: words.total(side),
+            bytes: words.bytes(),
         };
         self.side.counts.each(size)
     }
@@ -211,6 +218,8 @@ pub struct NamespaceSize {
     pub words: u64,
     /// The sum of all counts; the nearest `i64` where it is beyond.
     pub total: i64,
+    /// Memory in bytes, as far as it grows with the words.
+    pub bytes: u64,
 }
 
 impl NamespaceSize {

@@ -158,6 +158,25 @@ impl SuccessAnswer {
     pub(in crate::api::http) const POSTED_COUNTS: Self = Self { reads: RequestHeaders::ReadUntagged, ..Self::COUNTS };
     /// The largest counts.
     pub(in crate::api::http) const RANKING: Self = Self::new(OperationGroup::Words, 200, &[(JSON, "Ranking")]).read();
+    /// The namespaces.
+    pub(in crate::api::http) const NAMESPACES: Self =
+        Self::new(OperationGroup::Words, 200, &[(JSON, "Namespaces")]).read();
+    /// Counts and entries.
+    pub(in crate::api::http) const EXPORT: Self = Self {
+        headers: &["Memdb-Position", "Memdb-Lag"],
+        reads: RequestHeaders::ReadUntagged,
+        ..Self::new(
+            OperationGroup::Words,
+            200,
+            &[
+                ("application/x-ndjson", "Text"),
+                ("text/csv", "Text"),
+                ("text/tab-separated-values", "Text"),
+                (JSON, "Export"),
+            ],
+        )
+        .read()
+    };
     /// Server-sent events.
     pub(in crate::api::http) const EVENTS: Self =
         Self::new(OperationGroup::Words, 200, &[("text/event-stream", "Events")]).refused_as(&[406, 410, 503]);

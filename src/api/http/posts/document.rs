@@ -24,6 +24,8 @@ use bytes::Bytes;
 use std::borrow::Cow;
 
 const COUNTED_TYPES: &str = "text/plain, application/json; in UTF-8";
+/// `count=already`: the words of the post are its own, and in the counts before it comes.
+const ALREADY: &str = "already";
 const PLAIN: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
@@ -67,14 +69,17 @@ fn read<'a>(
     parameters: &EntryParameters<'_>,
 ) -> Result<PostDocument<'a>, ApiError> {
     let counts = counts(parameters)?;
+    // Words that are in the counts already, for an import that has brought the counts: checked, and not added.
     let text = if counts { counted_text(content_type, document)? } else { Cow::Borrowed("") };
+    let text = if parameters.count.as_deref() == Some(ALREADY) { Cow::Borrowed("") } else { text };
     let value = NewValue::new(document.clone(), content_type);
     let value = if counts { value.counted() } else { value };
     Ok(PostDocument { op: EntryOp::Put(value, ttl::of_query(parameters.ttl.as_deref())?), text })
 }
 
 fn counts(parameters: &EntryParameters<'_>) -> Result<bool, ApiError> {
-    query::switch("count", parameters.count.as_deref(), true)
+    let given = parameters.count.as_deref().filter(|given| *given != ALREADY);
+    query::switch("count", given, true)
 }
 
 /// The text of a document that is counted.

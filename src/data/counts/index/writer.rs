@@ -218,6 +218,7 @@ impl IndexWriter {
         let total = self.total.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
         self.shared.distinct[side.index()].store(self.distinct, Ordering::Relaxed);
         self.shared.totals[side.index()].store(total as u64, Ordering::Relaxed);
+        self.shared.bytes.store(self.bytes as u64, Ordering::Relaxed);
     }
 
     /// Second pass, once nobody reads the other side of `side`: both sides become equal.

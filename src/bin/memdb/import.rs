@@ -1,0 +1,296 @@
+//! `memdb import`: counts and entries from files, each item once however often the command is repeated.
+
+use crate::{
+    output::{CommandError, CommandResult, GroupedNumber, tell},
+    post::source::{command, stream_name},
+};
+use clap::ValueEnum;
+use flate2::read::MultiGzDecoder;
+use indicatif::{ProgressBar, ProgressStyle};
+use memdb::client::{
+    Client, ServerKind,
+    import::{ImportBatcher, ImportOptions, ImportProgress, STREAMS},
+    import_reader::{ImportFault, ImportFormat, ImportSums, read_items},
+};
+use std::{
+    io::{self, BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+use tokio::{sync::mpsc, time::Instant};
+use xxhash_rust::xxh3::Xxh3;
+
+const EXAMPLES: &str = "\
+EXAMPLES
+  memdb import all.ndjson
+  memdb import wordcounts.db              word and count, of the old system
+  memdb import --ns titles titles.csv.gz
+  zcat all.ndjson.gz | memdb import --format ndjson --name monday -
+
+A file is read twice: once to see that every line of it is sound, then to send it. So a line that is wrong is told before \
+anything is imported. What is compressed by gzip or Zstandard is decompressed.
+
+Counts are added to those there are. Stopped or repeated, the same command imports nothing twice: the leader remembers how far \
+it is, by the content of the file, its format and --ns, for 30 days. What is read from a pipe has no name to be remembered by: \
+give it one with --name.
+
+Exits 0 if everything is imported, 1 if not, 2 on wrong usage, 130 after Ctrl-C.";
+
+/// Blocks of an input that are read at once.
+const READ_BYTES: usize = 1 << 20;
+/// Batches that wait for each stream.
+const BATCHES_AHEAD: usize = 2;
+
+/// Import counts and entries: NDJSON, CSV, TSV or JSON.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ImportArguments {
+    /// Files to import; - is standard input.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+
+    /// The leader, or a follower, which passes everything on.
+    #[arg(long, value_name = "URL", env = "MEMDB_LEADER", default_value = "http://127.0.0.1:8080", alias = "server")]
+    leader: String,
+
+    /// Format of the files [default: as their names end].
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    format: Option<FormatArgument>,
+
+    /// The namespace of what names none [default: words].
+    #[arg(long, value_name = "NAME")]
+    ns: Option<String>,
+
+    /// Level that an answer must reach [default: the leader's --ack].
+    #[arg(long, value_name = "LEVEL", value_parser = ["leader", "disk", "replica", "replica+disk"])]
+    ack: Option<String>,
+
+    /// Remember this import under a name of its own; the same name resumes it.
+    #[arg(long, value_name = "NAME", value_parser = stream_name)]
+    name: Option<String>,
+
+    /// Import anew what was imported before.
+    #[arg(long, conflicts_with = "name")]
+    again: bool,
+
+    /// Seconds for which a batch is tried again while the leader is busy or away.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    retry_seconds: u64,
+
+    /// Seconds that an answer may take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout: u64,
+}
+
+/// The format of a file.
+#[derive(Clone, Copy, ValueEnum)]
+enum FormatArgument {
+    /// Lines, as memdb export writes them
+    Ndjson,
+    /// Word, amount, with ns in front or without
+    Csv,
+    /// The same with tabs
+    Tsv,
+    /// An object of words, or of namespaces with such objects
+    Json,
+}
+
+impl From<FormatArgument> for ImportFormat {
+    fn from(given: FormatArgument) -> Self {
+        match given {
+            FormatArgument::Ndjson => ImportFormat::Ndjson,
+            FormatArgument::Csv => ImportFormat::Csv,
+            FormatArgument::Tsv => ImportFormat::Tsv,
+            FormatArgument::Json => ImportFormat::Json,
+        }
+    }
+}
+
+/// One input of a run.
+struct ImportSource<'a> {
+    path: &'a Path,
+    format: ImportFormat,
+    stream: String,
+    /// What it holds; of a pipe, which is read once, nothing is known.
+    sums: Option<ImportSums>,
+}
+
+#[allow(clippy::disallowed_methods, reason = "randomness is drawn here and handed in")]
+pub fn run(arguments: &ImportArguments) -> CommandResult {
+    let client = Client::with_timeout(&arguments.leader, Duration::from_secs(arguments.timeout))?;
+    let client = client.meant_for(ServerKind::Leader);
+    let random = getrandom::u64().map_err(|error| CommandError::Failed(format!("no randomness: {error}")))?;
+    let again = arguments.again.then(|| format!("again-{:08x}", random >> 32));
+    if let Some(name) = &again {
+        tell(&format!("importing anew; to resume this run, say --name {name} in place of --again"));
+    }
+    let named = arguments.name.as_deref().or(again.as_deref());
+    // All of them before the first is sent: a mistake in the last must not leave half of them imported.
+    let sources: Vec<_> =
+        arguments.files.iter().map(|path| source(path, arguments, named)).collect::<Result<_, _>>()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let ended = runtime.block_on(async {
+        for source in &sources {
+            tokio::select! {
+                sent = send(source, &client, arguments, random) => sent?,
+                _ = tokio::signal::ctrl_c() => {
+                    let again = command(again.as_deref());
+                    return Err(CommandError::Interrupted(format!("stopped; the rest: {again}")));
+                }
+            }
+        }
+        Ok(())
+    });
+    // A read of standard input cannot be ended: nobody waits for it.
+    runtime.shutdown_background();
+    ended
+}
+
+/// Looks through a file, and names it.
+fn source<'a>(
+    path: &'a Path,
+    arguments: &ImportArguments,
+    named: Option<&str>,
+) -> Result<ImportSource<'a>, CommandError> {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let format = arguments.format.map(ImportFormat::from).or_else(|| ImportFormat::of_name(&name));
+    let usage = |what: &str| CommandError::Usage(format!("{}: {what}", path.display()));
+    let format = format.ok_or_else(|| usage("its name does not say its format: give --format"))?;
+    if is_pipe(path) {
+        let name = named.ok_or_else(|| usage("a pipe has no name to be remembered by: give it one with --name"))?;
+        return Ok(ImportSource { path, format, stream: format!("import.{name}"), sums: None });
+    }
+    let mut hash = Xxh3::new();
+    let ns = arguments.ns.as_deref();
+    // What decides, beside the content, which batches there are.
+    let parts = [format.name(), ns.unwrap_or_default(), named.unwrap_or_default(), &STREAMS.to_string()];
+    parts.iter().for_each(|part| hash.update(&[part.as_bytes(), b"\0"].concat()));
+    let input = HashedInput { input: open(path)?, hash: &mut hash };
+    let sums = read_items(format, BufReader::with_capacity(READ_BYTES, input), ns, &mut |_| Ok(()));
+    let sums =
+        sums.map_err(|fault| CommandError::Failed(format!("{}: {fault}; nothing was imported", path.display())))?;
+    if sums.counters > 0 {
+        let counters = GroupedNumber(sums.counters);
+        tell(&format!("memdb: {}: {counters} counters are left out: no import sets them", path.display()));
+    }
+    let stream = format!("import.{:032x}", hash.digest128());
+    Ok(ImportSource { path, format, stream, sums: Some(sums) })
+}
+
+/// Sends a source, and tells what came of it.
+async fn send(source: &ImportSource<'_>, client: &Client, arguments: &ImportArguments, random: u64) -> CommandResult {
+    let options = ImportOptions {
+        name: source.stream.clone(),
+        ack: arguments.ack.clone(),
+        patience: Duration::from_secs(arguments.retry_seconds),
+        seed: random,
+    };
+    let (progress, begun) = (Arc::new(ImportProgress::default()), Instant::now());
+    let bar = bar(source.sums);
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..STREAMS).map(|_| mpsc::channel(BATCHES_AHEAD)).unzip();
+    let (input, format, ns) = (open(source.path)?, source.format, arguments.ns.clone());
+    let cutting = tokio::task::spawn_blocking(move || cut(input, format, ns.as_deref(), &senders));
+    let streams = receivers.into_iter().enumerate().map(|(stream, mut batches)| {
+        let (options, progress) = (&options, &progress);
+        async move { client.import_stream(stream, &mut batches, options, progress).await }
+    });
+    let mut streams = std::pin::pin!(futures::future::try_join_all(streams));
+    let mut ticks = tokio::time::interval(Duration::from_millis(100));
+    let sent = loop {
+        tokio::select! {
+            sent = &mut streams => break sent.map(drop),
+            _ = ticks.tick() => {
+                bar.set_position(progress.bytes.load(Ordering::Relaxed));
+                bar.set_message(format!("{} items", GroupedNumber(progress.applied.load(Ordering::Relaxed))));
+            }
+        }
+    };
+    bar.finish_and_clear();
+    let fault = |what: String| CommandError::Failed(format!("{}: {what}", source.path.display()));
+    let (applied, before) = (progress.applied.load(Ordering::Relaxed), progress.applied_before.load(Ordering::Relaxed));
+    sent.map_err(|refusal| fault(format!("{refusal}; {} items of it are imported", GroupedNumber(applied + before))))?;
+    let cut = cutting.await.map_err(|error| fault(error.to_string()))?;
+    let sums = cut.map_err(|wrong| {
+        fault(format!("{wrong}; {} items in front of it are imported", GroupedNumber(applied + before)))
+    })?;
+    let seconds = begun.elapsed().as_secs_f64();
+    let rate = GroupedNumber((applied as f64 / seconds.max(1e-3)).round());
+    let digest = sums.digest.to_hex();
+    let known = if before > 0 { format!(", {} imported before", GroupedNumber(before)) } else { String::new() };
+    let (file, applied) = (source.path.display(), GroupedNumber(applied));
+    tell(&format!("{file}: {applied} items imported{known} in {seconds:.1} s ({rate}/s), digest {digest}"));
+    Ok(())
+}
+
+/// Cuts an input into batches, each in its stream. Blocks.
+fn cut(
+    input: Box<dyn Read + Send>,
+    format: ImportFormat,
+    ns: Option<&str>,
+    streams: &[mpsc::Sender<memdb::client::import::ImportBatch>],
+) -> Result<ImportSums, ImportFault> {
+    let mut batcher = ImportBatcher::default();
+    // A stream that has ended says itself why.
+    let stopped = |line| ImportFault { line, reason: "stopped".to_owned() };
+    let sums = read_items(format, BufReader::with_capacity(READ_BYTES, input), ns, &mut |read| {
+        let line = read.line;
+        for batch in batcher.take(read)? {
+            streams[batch.stream()].blocking_send(batch).map_err(|_| stopped(line))?;
+        }
+        Ok(())
+    });
+    // What stands in front of a mistake is sent, as is said of it.
+    if let Some(batch) = batcher.end() {
+        let stream = batch.stream();
+        streams[stream].blocking_send(batch).map_err(|_| stopped(0))?;
+    }
+    sums
+}
+
+fn bar(sums: Option<ImportSums>) -> ProgressBar {
+    let (bar, template) = match sums {
+        Some(sums) => (ProgressBar::new(sums.bytes), "{wide_bar} {bytes}/{total_bytes}  {bytes_per_sec}  {eta}  {msg}"),
+        None => (ProgressBar::new_spinner(), "{spinner} {bytes}  {bytes_per_sec}  {msg}"),
+    };
+    bar.with_style(ProgressStyle::with_template(template).expect("a constant of this file").progress_chars("=> "))
+}
+
+fn is_pipe(path: &Path) -> bool {
+    path == Path::new("-") || !path.is_file() && path.exists()
+}
+
+/// Opens an input, decompressed.
+fn open(path: &Path) -> Result<Box<dyn Read + Send>, CommandError> {
+    let failed = |error: io::Error| CommandError::Failed(format!("cannot read {}: {error}", path.display()));
+    let raw: Box<dyn Read + Send> = if path == Path::new("-") {
+        Box::new(io::stdin())
+    } else {
+        #[allow(clippy::disallowed_methods, reason = "a file of the user, none of a database")]
+        let file = std::fs::File::open(path).map_err(failed)?;
+        Box::new(file)
+    };
+    let mut input = BufReader::with_capacity(READ_BYTES, raw);
+    let start = input.fill_buf().map_err(failed)?;
+    if start.starts_with(&[0x1f, 0x8b]) {
+        return Ok(Box::new(MultiGzDecoder::new(input)));
+    }
+    if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        return Ok(Box::new(zstd::stream::read::Decoder::with_buffer(input).map_err(failed)?));
+    }
+    Ok(Box::new(input))
+}
+
+/// An input that is hashed as it is read.
+struct HashedInput<'a, R> {
+    input: R,
+    hash: &'a mut Xxh3,
+}
+
+impl<R: Read> Read for HashedInput<'_, R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.input.read(into)?;
+        self.hash.update(&into[..read]);
+        Ok(read)
+    }
+}

@@ -1,0 +1,296 @@
+//! An import: items in batches with numbers, so that each batch counts once however often it is sent.
+//!
+//! The cut into batches, and the stream and number of each, follow from the input alone. So the same input under the
+//! same name sends the same batches, and the node, which remembers the last number of each stream, counts none of them
+//! twice.
+
+use super::{
+    Client, ClientError,
+    entries::EntryPath,
+    import_reader::{ImportFault, ImportItem, ImportedEntry, ReadItem},
+};
+use crate::{base::retry::RetryBackoff, data::entries::CollectionKind};
+use reqwest::{Method, RequestBuilder, header};
+use serde::Deserialize;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+use tokio::{sync::mpsc, time::Instant};
+
+/// Streams of batches that are sent beside each other. The numbers depend on it: another number is another name.
+pub const STREAMS: usize = 4;
+/// Words of a batch, and bytes of its JSON: some milliseconds of work, and a quarter of a body's least usual bound.
+const BATCH_WORDS: usize = 10_000;
+const BATCH_BYTES: usize = 256 << 10;
+/// Entries of a batch, and bytes of their JSON.
+const BATCH_ENTRIES: usize = 500;
+const BATCH_ENTRY_BYTES: usize = 4 << 20;
+
+/// What has been done so far.
+#[derive(Debug, Default)]
+pub struct ImportProgress {
+    /// Bytes of the input that are done.
+    pub bytes: AtomicU64,
+    /// Items that were applied.
+    pub applied: AtomicU64,
+    /// Items that had been applied before.
+    pub applied_before: AtomicU64,
+}
+
+/// The options of an import.
+#[derive(Clone, Debug)]
+pub struct ImportOptions {
+    /// The name under which the node remembers it.
+    pub name: String,
+    /// The acknowledgement level, if not the leader's own.
+    pub ack: Option<String>,
+    /// The time for which a batch is tried again.
+    pub patience: Duration,
+    /// Random, for the waits between tries.
+    pub seed: u64,
+}
+
+/// Items that are sent as one write.
+#[derive(Debug)]
+pub struct ImportBatch {
+    namespace: String,
+    content: BatchContent,
+    items: u64,
+    bytes: u64,
+    lines: (u64, u64),
+    /// The number among the batches of its namespace, from 0.
+    number: u64,
+}
+
+#[derive(Debug)]
+enum BatchContent {
+    Amounts(BTreeMap<String, i64>),
+    /// The members of a JSON list.
+    Entries(String),
+    Post(ImportedEntry),
+}
+
+/// Cuts items into batches.
+#[derive(Debug, Default)]
+pub struct ImportBatcher {
+    open: Option<ImportBatch>,
+    size: usize,
+    numbers: HashMap<String, u64>,
+}
+
+impl ImportBatcher {
+    /// Takes an item, and gives the batches that are full.
+    ///
+    /// # Errors
+    /// If the amounts of a word leave the 64-bit range.
+    pub fn take(&mut self, read: ReadItem) -> Result<Vec<ImportBatch>, ImportFault> {
+        let ReadItem { line, bytes, item } = read;
+        let mut done = Vec::new();
+        match item {
+            ImportItem::Count { namespace, word, amount } => {
+                let is_same = matches!(&self.open, Some(ImportBatch { namespace: of, content: BatchContent::Amounts(all), .. })
+                    if *of == namespace && all.len() < BATCH_WORDS && self.size < BATCH_BYTES);
+                if !is_same {
+                    done.extend(self.end());
+                    self.begin(namespace, BatchContent::Amounts(BTreeMap::new()), line);
+                }
+                let batch = self.open.as_mut().expect("it was begun");
+                let BatchContent::Amounts(amounts) = &mut batch.content else { unreachable!("it was looked at") };
+                self.size += word.len() + 24;
+                let sum = amounts.get(&word).copied().unwrap_or(0).checked_add(amount);
+                let reason = || format!("the amounts of {word:?} leave the 64-bit range");
+                let sum = sum.ok_or_else(|| ImportFault { line, reason: reason() })?;
+                amounts.insert(word, sum);
+            }
+            ImportItem::Entry(entry) if entry.kind == CollectionKind::Cache => {
+                let json = entry.json();
+                let is_same = matches!(&self.open, Some(ImportBatch { namespace: of, content: BatchContent::Entries(_), items, .. })
+                    if *of == entry.namespace && *items < BATCH_ENTRIES as u64 && self.size + json.len() < BATCH_ENTRY_BYTES);
+                if !is_same {
+                    done.extend(self.end());
+                    self.begin(entry.namespace, BatchContent::Entries(String::new()), line);
+                }
+                let batch = self.open.as_mut().expect("it was begun");
+                let BatchContent::Entries(list) = &mut batch.content else { unreachable!("it was looked at") };
+                self.size += json.len();
+                list.push_str(if list.is_empty() { "" } else { "," });
+                list.push_str(&json);
+            }
+            ImportItem::Entry(entry) => {
+                done.extend(self.end());
+                self.begin(entry.namespace.clone(), BatchContent::Post(entry), line);
+            }
+        }
+        let batch = self.open.as_mut().expect("an item is in it");
+        (batch.items, batch.bytes, batch.lines.1) = (batch.items + 1, batch.bytes + bytes, line);
+        Ok(done)
+    }
+
+    /// Gives the batch that is not full.
+    pub fn end(&mut self) -> Option<ImportBatch> {
+        let mut batch = self.open.take()?;
+        let number = self.numbers.entry(batch.namespace.clone()).or_insert(0);
+        batch.number = *number;
+        *number += 1;
+        Some(batch)
+    }
+
+    fn begin(&mut self, namespace: String, content: BatchContent, line: u64) {
+        self.size = 0;
+        self.open = Some(ImportBatch { namespace, content, items: 0, bytes: 0, lines: (line, line), number: 0 });
+    }
+}
+
+impl ImportBatch {
+    /// The stream in which it is sent.
+    pub fn stream(&self) -> usize {
+        (self.number % STREAMS as u64) as usize
+    }
+}
+
+/// The reason why an import stopped, with the lines that were not applied.
+#[derive(Debug, thiserror::Error)]
+#[error("lines {} to {}: {error}; nothing of them was applied", lines.0, lines.1)]
+pub struct ImportRefusal {
+    lines: (u64, u64),
+    error: ClientError,
+}
+
+/// The part of an answer that an import looks at.
+#[derive(Deserialize)]
+struct NumberedAnswer {
+    /// Told by a header, which the answers of all writes have.
+    #[serde(skip)]
+    replayed: bool,
+    #[serde(default)]
+    stream_last: Option<u64>,
+}
+
+impl Client {
+    /// Sends the batches of one stream, in their order.
+    ///
+    /// # Errors
+    /// The first batch that was refused, or not answered within the patience.
+    pub async fn import_stream(
+        &self,
+        stream: usize,
+        batches: &mut mpsc::Receiver<ImportBatch>,
+        options: &ImportOptions,
+        progress: &ImportProgress,
+    ) -> Result<(), ImportRefusal> {
+        let mut done = HashMap::new();
+        while let Some(batch) = batches.recv().await {
+            let sequence = batch.number / STREAMS as u64 + 1;
+            let mut was_there = done.get(&batch.namespace).is_some_and(|last| sequence <= *last);
+            if !was_there {
+                let sent = self.import_batch(stream, sequence, &batch, options).await;
+                let answer = sent.map_err(|error| ImportRefusal { lines: batch.lines, error })?;
+                was_there = answer.replayed;
+                if let Some(last) = answer.stream_last {
+                    done.insert(batch.namespace, last);
+                }
+            }
+            let items = if was_there { &progress.applied_before } else { &progress.applied };
+            items.fetch_add(batch.items, Ordering::Relaxed);
+            progress.bytes.fetch_add(batch.bytes, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    async fn numbered(&self, request: RequestBuilder) -> Result<NumberedAnswer, ClientError> {
+        let response = self.send(request).await?;
+        let replayed = response.headers().contains_key("memdb-replayed");
+        let body = response.bytes().await.map_err(|error| self.lost(&error))?;
+        let answer: NumberedAnswer = serde_json::from_slice(&body).map_err(|error| self.strange(error.to_string()))?;
+        Ok(NumberedAnswer { replayed, ..answer })
+    }
+
+    async fn import_batch(
+        &self,
+        stream: usize,
+        sequence: u64,
+        batch: &ImportBatch,
+        options: &ImportOptions,
+    ) -> Result<NumberedAnswer, ClientError> {
+        let begun = Instant::now();
+        let mut backoff = RetryBackoff::new(options.seed ^ (stream as u64 + 1));
+        let (mut query, mut content_type) = (vec![("ns", batch.namespace.as_str())], "application/json");
+        query.extend(options.ack.as_deref().map(|level| ("ack", level)));
+        let (method, path, body) = match &batch.content {
+            BatchContent::Amounts(amounts) => {
+                (Method::POST, "/update".to_owned(), serde_json::to_vec(amounts).expect("texts and numbers are JSON"))
+            }
+            BatchContent::Entries(list) => {
+                (Method::POST, "/cache".to_owned(), format!("{{\"entries\":[{list}]}}").into_bytes())
+            }
+            BatchContent::Post(post) => {
+                // Its words came with the counts.
+                query.push(("count", if post.is_counted { "already" } else { "false" }));
+                query.extend(post.ttl.as_deref().map(|ttl| ("ttl", ttl)));
+                content_type = &post.content_type;
+                let path = EntryPath { kind: CollectionKind::Posts, namespace: None, key: &post.key };
+                (Method::PUT, path.url_path(), post.value.clone())
+            }
+        };
+        let address = self.address(&path, &query);
+        loop {
+            let mut request = self
+                .http
+                .request(method.clone(), address.clone())
+                .header("Memdb-Stream", format!("{}.{stream}", options.name))
+                .header("Memdb-Stream-Seq", sequence)
+                .header(header::CONTENT_LENGTH, body.len());
+            if !content_type.is_empty() {
+                request = request.header(header::CONTENT_TYPE, content_type);
+            }
+            match self.numbered(request.body(body.clone())).await {
+                Err(error) if error.is_passing() && begun.elapsed() < options.patience => {
+                    tokio::time::sleep(backoff.wait(error.retry_after())).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(word: &str, amount: i64) -> ReadItem {
+        let item = ImportItem::Count { namespace: "words".to_owned(), word: word.to_owned(), amount };
+        ReadItem { line: 1, bytes: 10, item }
+    }
+
+    #[test]
+    fn batches_follow_from_the_items_alone_and_hold_each_once() {
+        let cut = || {
+            let (mut batcher, mut all) = (ImportBatcher::default(), Vec::new());
+            for at in 0..25_000 {
+                all.extend(batcher.take(count(&format!("w{}", at % 24_000), 1)).expect("in range"));
+            }
+            all.extend(batcher.end());
+            all
+        };
+        let batches = cut();
+        assert_eq!(
+            batches
+                .iter()
+                .map(|batch| (batch.items, batch.bytes))
+                .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1)),
+            (25_000, 250_000)
+        );
+        assert_eq!(
+            batches.iter().map(|batch| batch.number).collect::<Vec<_>>(),
+            (0..batches.len() as u64).collect::<Vec<_>>()
+        );
+        let shown =
+            |batches: &[ImportBatch]| batches.iter().map(|batch| format!("{:?}", batch.content)).collect::<Vec<_>>();
+        assert_eq!(shown(&batches), shown(&cut()));
+        let mut batcher = ImportBatcher::default();
+        batcher.take(count("a", i64::MAX)).expect("in range");
+        assert!(batcher.take(count("a", 1)).is_err());
+    }
+}
