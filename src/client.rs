@@ -16,14 +16,15 @@ pub mod export;
 pub mod import;
 pub mod import_reader;
 pub mod input;
+pub mod namespaces;
+mod promotion;
 pub mod split;
 pub mod upload;
 pub mod watch;
 
 use crate::{
     base::address::NodeAddress,
-    base::position::{Epoch, PositionToken},
-    base::secret::Secret,
+    base::position::PositionToken,
     net::http_client::{self, TOO_LATE, io_kind, reason},
     net::tls::{client::ClientTls, explain::tls_reason},
     net::write_forwarder::FORWARDED,
@@ -32,7 +33,7 @@ use bulk_answer::BulkAnswer;
 use bytes::Bytes;
 use credentials::ClientCredentials;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header, header::HeaderValue};
-use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use serde::{Deserialize, Deserializer, de::Error};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Patience for a connection: a node on the same network answers in far less.
@@ -136,38 +137,6 @@ pub struct RankedCount {
     pub word: String,
     /// Its count.
     pub count: i64,
-}
-
-/// The namespaces of a node.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct NamespaceTable {
-    /// They, in the order of their names.
-    pub namespaces: Vec<NamespaceRow>,
-}
-
-/// A namespace and how much it holds.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct NamespaceRow {
-    /// Its name.
-    pub name: String,
-    /// Distinct words.
-    pub words: u64,
-    /// The sum of all counts.
-    pub total: i64,
-    /// Memory of the words in bytes.
-    pub bytes: u64,
-    /// Its entries by their kind.
-    #[serde(flatten)]
-    pub entries: BTreeMap<String, EntrySums>,
-}
-
-/// Entries of one kind.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-pub struct EntrySums {
-    /// The entries.
-    pub entries: u64,
-    /// Their memory in bytes.
-    pub bytes: u64,
 }
 
 /// The leader that a follower names.
@@ -435,15 +404,6 @@ impl Client {
         self.json(self.http.get(self.address("/top", &query.collect::<Vec<_>>()))).await
     }
 
-    /// Asks for `/ns`: the namespaces, with what each holds.
-    ///
-    /// # Errors
-    /// [`ClientError::NothingThere`] or [`ClientError::Lost`] if no answer came, [`ClientError::Refused`] if the node
-    /// does not serve reads, [`ClientError::Strange`] if the answer is not memdb's.
-    pub async fn namespaces(&self) -> Result<NamespaceTable, ClientError> {
-        self.json(self.http.get(self.address("/ns", &[]))).await
-    }
-
     /// The position the node is at.
     ///
     /// # Errors
@@ -462,25 +422,6 @@ impl Client {
     /// is not memdb's.
     pub async fn status(&self) -> Result<serde_json::Value, ClientError> {
         self.json(self.http.get(self.address("/status", &[]))).await
-    }
-
-    /// Asks a replica to lead; gives the epoch in which it is about to.
-    ///
-    /// # Errors
-    /// [`ClientError`]; a refusal says who or what is in the way.
-    pub async fn promote(&self, force: bool, secret: Option<&Secret>) -> Result<Epoch, ClientError> {
-        #[derive(Deserialize)]
-        struct PromotionReply {
-            epoch: Epoch,
-        }
-        let force: &[_] = if force { &[("force", "true")] } else { &[] };
-        let mut request = self.http.post(self.address("/promote", force)).header(header::CONTENT_LENGTH, "0");
-        let mut client = self.clone();
-        if let Some(secret) = secret {
-            client.authorization = None;
-            request = request.bearer_auth(secret.expose());
-        }
-        client.json::<PromotionReply>(request).await.map(|elected| elected.epoch)
     }
 
     /// Asks for `/health/ready`: succeeds if the node serves current data.

@@ -134,7 +134,7 @@ pub struct NodeMetrics {
     /// The roles that show each family, by its name; all of them show what is not here.
     shown_in: HashMap<String, &'static [NodeRole]>,
     /// The role of now, with its constants.
-    of_role: Mutex<(NodeRole, Registry)>,
+    of_role: Mutex<RoleConstants>,
     requests: RequestMetrics,
     refused: IntCounterVec,
     /// Connections open now.
@@ -247,6 +247,21 @@ impl MetricRegistrar {
     }
 }
 
+/// The role of a node, with the numbers that do not change while it has it.
+struct RoleConstants {
+    role: NodeRole,
+    limits: NodeLimits,
+    /// True if the bounds on connections and watchers are others than those of the start.
+    are_changed: bool,
+    registry: Registry,
+}
+
+impl RoleConstants {
+    fn new(role: NodeRole, limits: NodeLimits, are_changed: bool) -> Self {
+        Self { role, limits, are_changed, registry: constants(role, limits) }
+    }
+}
+
 /// The numbers that do not change while the node has its role.
 fn constants(role: NodeRole, limits: NodeLimits) -> Registry {
     let registry = Registry::new();
@@ -335,20 +350,22 @@ impl NodeMetrics {
             watch_events: of.counter(EVERYWHERE, "memdb_watch_events_total", "Events sent to watchers."),
             registry: of.registry,
             shown_in: of.shown_in.into_inner(),
-            of_role: Mutex::new((role, constants(role, limits))),
+            of_role: Mutex::new(RoleConstants::new(role, limits, false)),
         }
     }
 
     /// The node has another role from now on: the numbers go on, and those are shown that the new role can move.
     pub fn change_role(&self, role: NodeRole, limits: NodeLimits) {
-        *self.of_role.lock() = (role, constants(role, limits));
+        let mut of_role = self.of_role.lock();
+        let NodeLimits { connections, watchers, .. } = if of_role.are_changed { of_role.limits } else { limits };
+        *of_role = RoleConstants::new(role, NodeLimits { connections, watchers, ..limits }, of_role.are_changed);
     }
 
-    /// The node has other bounds from now on, in the same role.
-    pub fn change_limits(&self, limits: impl FnOnce(NodeRole) -> NodeLimits) {
+    /// The node has other bounds on connections and watchers from now on, also in its later roles.
+    pub fn change_limits(&self, connections: u64, watchers: u64) {
         let mut of_role = self.of_role.lock();
-        let role = of_role.0;
-        *of_role = (role, constants(role, limits(role)));
+        let limits = NodeLimits { connections: Some(connections), watchers: Some(watchers), ..of_role.limits };
+        *of_role = RoleConstants::new(of_role.role, limits, true);
     }
 
     /// Counts so many answered requests, each of which took so long from its head to its answer's head. `route` is the
@@ -393,8 +410,8 @@ impl NodeMetrics {
     pub fn render_with(&self, known_now: Vec<MetricFamily>) -> String {
         let mut families = self.registry.gather();
         let of_role = self.of_role.lock();
-        families.retain(|family| self.shown_in.get(family.name()).is_none_or(|roles| roles.contains(&of_role.0)));
-        families.extend(of_role.1.gather());
+        families.retain(|family| self.shown_in.get(family.name()).is_none_or(|roles| roles.contains(&of_role.role)));
+        families.extend(of_role.registry.gather());
         drop(of_role);
         families.sort_by(|one, next| one.name().cmp(next.name()));
         families.extend(known_now);

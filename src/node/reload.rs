@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 pub type SettingsSource = Box<dyn Fn() -> Result<ResolvedSettings, String> + Send + Sync>;
 
 /// The settings that take effect at once.
-const AT_ONCE: [&str; 5] = ["log", "max-connections", "max-connections-per-address", "max-watchers", "slow-request"];
+const AT_ONCE: [&str; 4] = ["log", "max-connections", "max-watchers", "slow-request"];
 
 /// The settings of a running node.
 pub(super) struct RunningSettings {

@@ -61,7 +61,7 @@ impl RunningServer {
     pub(super) fn set_limits(&self, settings: &NodeSettings) {
         if let Some(server) = &*self.0.lock() {
             server.set_limits(&http_settings(settings));
-            server.metrics().change_limits(|role| node_limits(settings, role));
+            server.metrics().change_limits(settings.max_connections as u64, settings.watchers() as u64);
         }
     }
 

@@ -3,13 +3,27 @@
 use crate::{base::failpoint::inject, base::position::Sequence};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 use tokio::sync::watch;
 
 /// Records as they are in the log, the newest so many bytes of them. One thread puts them in, many take.
 pub struct ReplicationBacklog {
     ring: Mutex<BacklogRing>,
     last: watch::Sender<Sequence>,
+    /// Replicas that take records from here.
+    followed: AtomicUsize,
+}
+
+/// A replica that takes records from memory, until it is dropped.
+pub struct BacklogFollower<'a>(&'a AtomicUsize);
+
+impl Drop for BacklogFollower<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 struct BacklogRing {
@@ -18,7 +32,7 @@ struct BacklogRing {
     last: Sequence,
     bytes: usize,
     most_bytes: usize,
-    /// As `most_bytes`, while nobody is subscribed.
+    /// As `most_bytes`, while no replica follows.
     most_idle_bytes: usize,
 }
 
@@ -38,10 +52,10 @@ impl ReplicationBacklog {
     pub fn new(last: Sequence, most_bytes: usize) -> Self {
         let records = VecDeque::new();
         let ring = BacklogRing { records, last, bytes: 0, most_bytes, most_idle_bytes: most_bytes };
-        Self { ring: Mutex::new(ring), last: watch::Sender::new(last) }
+        Self { ring: Mutex::new(ring), last: watch::Sender::new(last), followed: AtomicUsize::new(0) }
     }
 
-    /// Keeps less while nobody is subscribed: of a node that has the records in its log too, for whoever comes.
+    /// Keeps less while no replica follows: of a node that has the records in its log too, for whoever comes.
     #[must_use]
     pub fn keep_idle(mut self, most_idle_bytes: usize) -> Self {
         self.ring.get_mut().most_idle_bytes = most_idle_bytes;
@@ -59,7 +73,8 @@ impl ReplicationBacklog {
         ring.bytes += record.len();
         ring.records.push_back(record);
         // A record that is larger than the bound leaves at once, and is read from the log.
-        let most_bytes = if self.last.receiver_count() > 0 { ring.most_bytes } else { ring.most_idle_bytes };
+        let is_followed = self.followed.load(Ordering::Relaxed) > 0;
+        let most_bytes = if is_followed { ring.most_bytes } else { ring.most_idle_bytes };
         while ring.bytes > most_bytes
             && let Some(oldest) = ring.records.pop_front()
         {
@@ -107,6 +122,12 @@ impl ReplicationBacklog {
         self.ring.lock().bytes
     }
 
+    /// Keeps all that is to be kept for a replica, as long as what this gives is held.
+    pub fn follow(&self) -> BacklogFollower<'_> {
+        self.followed.fetch_add(1, Ordering::Relaxed);
+        BacklogFollower(&self.followed)
+    }
+
     /// Tells whoever waits that a record has come.
     pub fn subscribe(&self) -> watch::Receiver<Sequence> {
         self.last.subscribe()
@@ -141,15 +162,15 @@ mod tests {
     }
 
     #[test]
-    fn less_is_kept_while_nobody_is_subscribed() {
+    fn less_is_kept_while_no_replica_follows() {
         let feed = ReplicationBacklog::new(0, 30).keep_idle(10);
         let push = |sequence: u8| feed.push(sequence.into(), Bytes::from(vec![sequence; 10]));
         (1..=3).for_each(push);
         assert_eq!((feed.bytes(), feed.since(1, 100)), (10, BacklogRead::Gone));
-        let subscribed = feed.subscribe();
+        let (_subscribed, follower) = (feed.subscribe(), feed.follow());
         (4..=6).for_each(push);
         assert_eq!((feed.bytes(), records(feed.since(3, 100))), (30, vec![4, 5, 6]));
-        drop(subscribed);
+        drop(follower);
         push(7);
         assert_eq!((feed.bytes(), records(feed.since(6, 100))), (10, vec![7]));
     }

@@ -9,20 +9,26 @@ mod operation;
 pub(super) use operation::{OperationGroup, RequestBody, SuccessAnswer};
 
 use super::route::Route;
+use bytes::Bytes;
 use http::{HeaderValue, header};
 use serde_json::{Map, Value, json};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 use warp::reply::Response;
 
 /// The parts from which operations are put together.
 static PARTS: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(include_str!("openapi/parts.json")).expect("a test has read the parts"));
 
+/// Statuses of problems that any request may meet: its form, its credentials, its client's share, the state of the
+/// node.
+const OF_ANY_REQUEST: [u16; 16] = [400, 401, 403, 405, 408, 413, 414, 415, 417, 421, 429, 431, 500, 503, 505, 507];
+
 /// The answer of `GET /openapi.json`.
-pub(super) fn answer(routes: &[Route]) -> Response {
-    let mut body = serde_json::to_vec(&document(routes)).expect("a JSON value is JSON");
-    body.push(b'\n');
-    let mut response = Response::new(body.into());
+pub(super) fn answer(routes: &'static [Route]) -> Response {
+    // The routes do not change: they are described once.
+    static BODY: OnceLock<Bytes> = OnceLock::new();
+    let body = BODY.get_or_init(|| format!("{}\n", document(routes)).into());
+    let mut response = Response::new(body.clone().into());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
@@ -113,9 +119,8 @@ fn responses(success: &SuccessAnswer) -> Value {
         responses.insert("304".to_owned(), json!({ "$ref": "#/components/responses/Unchanged" }));
     }
     let problem = json!({ "$ref": "#/components/responses/Problem" });
-    let named = success.problems.iter().map(u16::to_string);
-    responses
-        .extend(named.chain(["400".to_owned(), "4XX".to_owned(), "5XX".to_owned()]).map(|of| (of, problem.clone())));
+    let named = success.problems.iter().chain(&OF_ANY_REQUEST).map(u16::to_string);
+    responses.extend(named.map(|status| (status, problem.clone())));
     responses.into()
 }
 

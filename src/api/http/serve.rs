@@ -45,6 +45,8 @@ pub struct HttpServer {
     watchers: Arc<Budget>,
     request_log: Arc<RequestLog>,
     metrics: Arc<NodeMetrics>,
+    /// Connections that one address may have, as at the start.
+    per_address: Option<usize>,
     /// True if clients connect over TLS.
     is_protected: bool,
 }
@@ -117,7 +119,8 @@ impl HttpServer {
             });
         }
         let listener = Listener::start(socket, protocol, servers)?;
-        Ok(Self { listener, roles, connections, watchers, request_log, metrics, is_protected })
+        let per_address = settings.max_connections_per_address;
+        Ok(Self { listener, roles, connections, watchers, request_log, metrics, per_address, is_protected })
     }
 
     /// Gives the numbers of the node.
@@ -128,7 +131,8 @@ impl HttpServer {
     /// Takes over the limits of these settings that can change while it serves: on connections, on watchers, and on the
     /// time of a request before it is logged as slow. What is open stays open.
     pub fn set_limits(&self, settings: &HttpSettings) {
-        let shares = AddressShares::new(settings.max_connections_per_address, settings.max_connections);
+        // The part of an address is that of the start: the clients that are there were counted by it.
+        let shares = AddressShares::new(self.per_address, settings.max_connections);
         self.connections.set_bound(settings.max_connections, shares.connections());
         self.watchers.set_bound(settings.max_watchers, shares.of(settings.max_watchers));
         self.request_log.set_bound(settings.slow_request);

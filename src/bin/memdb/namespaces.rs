@@ -5,7 +5,7 @@ use crate::{
     output::{CommandError, CommandResult, GroupedNumber, say},
     read::{NodeArguments, block_on},
 };
-use memdb::client::NamespaceRow;
+use memdb::client::namespaces::NamespaceRow;
 
 const EXAMPLES: &str = "\
 EXAMPLES

@@ -257,7 +257,7 @@ impl PeerTask {
         let mut sender = PeerReplication::new(url.clone());
         let mut records = self.place.leader.backlog().subscribe();
         let (mut told, mut said) = (Vec::new(), None);
-        let mut refused_since = None;
+        let (mut refused_since, mut followed) = (None, None);
         self.place.registry.note(self.peer, sender.status(self.now(), *records.borrow()));
         loop {
             records.borrow_and_update();
@@ -294,6 +294,9 @@ impl PeerTask {
             }
             let last = *records.borrow();
             let status = sender.status(self.now(), last);
+            // For a replica that answers, the newest records are in memory; for one that is away they are in the log.
+            let answers = matches!(status.state, "streaming" | "syncing");
+            followed = answers.then(|| followed.take().unwrap_or_else(|| self.place.leader.backlog().follow()));
             let away_since = sender.away_since();
             refused_since = (status.state == "refused").then(|| refused_since.unwrap_or(self.now()));
             *self.idle_since.lock() = away_since.or(refused_since);

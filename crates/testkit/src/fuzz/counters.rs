@@ -10,7 +10,7 @@ use memdb::{
 use std::collections::BTreeMap;
 
 /// The time at which what was read is worked off: behind every tick that a word can tell of.
-const LATE: LoggedTime = LoggedTime::from_ms(1 << 50);
+const LATE: LoggedTime = LoggedTime::from_ms(1 << 61);
 const STEPS: usize = 10_000;
 
 /// The first byte: a path, or words with their amounts.
@@ -87,13 +87,14 @@ fn queues(mut bytes: &[u8]) {
     panic!("there is no end of the steps over {words:?}");
 }
 
-/// What waits by these words, each read by the table of the documentation and not by the code: the letter of a queue,
-/// eleven hexadecimal digits, and the key.
+/// What waits by these words, each read by what is said of them and not by the code: the letter of a queue, eleven
+/// hexadecimal digits, and the key; for ticks that need more digits the capital letter and fifteen.
 fn waiting(words: &BTreeMap<String, i64>) -> BTreeMap<(CounterQueue, u64, String), i128> {
     let read = |(word, amount): (&String, &i64)| {
-        let (prefix, key) = word.split_at_checked(12)?;
+        let is_long = word.starts_with(|letter: char| letter.is_ascii_uppercase());
+        let (prefix, key) = word.split_at_checked(if is_long { 16 } else { 12 })?;
         let (letter, tick) = prefix.split_at_checked(1)?;
-        let queue = match letter {
+        let queue = match &*letter.to_ascii_lowercase() {
             "m" => CounterQueue::Main,
             "e" => CounterQueue::Excess,
             "s" => CounterQueue::Stale,
@@ -102,6 +103,9 @@ fn waiting(words: &BTreeMap<String, i64>) -> BTreeMap<(CounterQueue, u64, String
         };
         let is_digit = |digit: u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
         let tick_ms = tick.bytes().all(is_digit).then(|| u64::from_str_radix(tick, 16).expect("digits"))?;
+        if is_long && tick_ms < 1 << 44 {
+            return None; // a tick has one spelling
+        }
         (*amount > 0).then(|| ((queue, tick_ms, key.to_owned()), i128::from(*amount)))
     };
     words.iter().filter_map(read).collect()

@@ -124,15 +124,15 @@ impl SuccessAnswer {
     }
 
     const fn read(self) -> Self {
-        Self { headers: OF_READ, reads: RequestHeaders::Read, problems: &[410, 503], ..self }
+        Self { headers: OF_READ, reads: RequestHeaders::Read, problems: &[410], ..self }
     }
 
     const fn write(self) -> Self {
-        Self { headers: OF_WRITE, reads: RequestHeaders::Write, problems: &[409, 422, 503, 504], ..self }
+        Self { headers: OF_WRITE, reads: RequestHeaders::Write, problems: &[409, 422, 504], ..self }
     }
 
     const fn entry_write(self) -> Self {
-        Self { headers: OF_WRITE, reads: RequestHeaders::EntryWrite, problems: &[409, 412, 422, 503, 504], ..self }
+        Self { headers: OF_WRITE, reads: RequestHeaders::EntryWrite, problems: &[409, 412, 422, 504], ..self }
     }
 
     const fn refused_as(self, problems: &'static [u16]) -> Self {
@@ -144,7 +144,7 @@ impl SuccessAnswer {
     /// A text that is counted, within the rate of posts if there is one.
     pub(in crate::api::http) const POSTED: Self = Self {
         headers: OF_RATED_WRITE,
-        problems: &[409, 422, 429, 503, 504],
+        problems: &[409, 422, 429, 504],
         ..Self::new(OperationGroup::Words, 202, &[(JSON, "Receipt")]).write()
     };
     /// A body of lines.
@@ -179,15 +179,15 @@ impl SuccessAnswer {
     };
     /// Server-sent events.
     pub(in crate::api::http) const EVENTS: Self =
-        Self::new(OperationGroup::Words, 200, &[("text/event-stream", "Events")]).refused_as(&[406, 410, 503]);
+        Self::new(OperationGroup::Words, 200, &[("text/event-stream", "Events")]).refused_as(&[406, 410]);
     /// A value.
     pub(in crate::api::http) const VALUE: Self = Self {
         headers: OF_ENTRY,
-        problems: &[404, 410, 503],
+        problems: &[404, 410],
         ..Self::new(OperationGroup::Entries, 200, &[("*/*", "Value")]).read()
     };
     /// A value that may come from the origin.
-    pub(in crate::api::http) const FETCHED_VALUE: Self = Self { problems: &[404, 410, 502, 503, 504], ..Self::VALUE };
+    pub(in crate::api::http) const FETCHED_VALUE: Self = Self { problems: &[404, 410, 502, 504], ..Self::VALUE };
     /// A stored post.
     pub(in crate::api::http) const POST: Self = Self { group: OperationGroup::Posts, ..Self::VALUE };
     /// A stored post, with the time that the read took.
@@ -197,8 +197,7 @@ impl SuccessAnswer {
     pub(in crate::api::http) const ENTRY_RECEIPT: Self =
         Self::new(OperationGroup::Entries, 200, &[(JSON, "EntryReceipt")]).entry_write();
     /// A change of an entry that has to be there.
-    pub(in crate::api::http) const CHANGED_ENTRY: Self =
-        Self::ENTRY_RECEIPT.refused_as(&[404, 409, 412, 422, 503, 504]);
+    pub(in crate::api::http) const CHANGED_ENTRY: Self = Self::ENTRY_RECEIPT.refused_as(&[404, 409, 412, 422, 504]);
     /// An entry that was taken away.
     pub(in crate::api::http) const ENTRY_DELETE: Self =
         Self::new(OperationGroup::Entries, 200, &[(JSON, "DeleteReceipt")]).entry_write();
@@ -229,7 +228,7 @@ impl SuccessAnswer {
     /// An increment that waits.
     pub(in crate::api::http) const INCREMENT: Self = Self {
         headers: OF_RATED_WRITE,
-        problems: &[409, 422, 429, 503, 504],
+        problems: &[409, 422, 429, 504],
         ..Self::new(OperationGroup::Counters, 202, &[(JSON, "CounterReceipt")]).write()
     };
     /// The value of a counter.
