@@ -1,7 +1,7 @@
 //! `GET /openapi.json`: the interface in [OpenAPI 3.1](https://spec.openapis.org/oas/v3.1.0), made from the table of
 //! routes.
 //!
-//! A row says what it takes and gives in the words of [`operation`]; `parts.json` has what these words mean:
+//! A row says what it takes and gives in the words of `openapi/operation.rs`; `parts.json` has what these words mean:
 //! parameters, headers and schemas. A row without them is between nodes, and not described.
 
 mod operation;
@@ -48,6 +48,8 @@ fn document(routes: &[Route]) -> Value {
         "info": info,
         "servers": [{ "url": "/" }],
         "tags": PARTS["tags"],
+        // A node without users asks for no credentials.
+        "security": [{}, { "token": [] }, { "password": [] }],
         "paths": paths,
         "components": components(),
     })

@@ -447,7 +447,7 @@ mod tests {
             ("/ns/%2e", RouteLabel::Namespace, Method::DELETE, true),
             ("/ns/a/", RouteLabel::Namespace, Method::DELETE, true),
             ("/ns/a/b", RouteLabel::Other, Method::DELETE, false),
-            ("/ns/", RouteLabel::Other, Method::DELETE, false),
+            ("/ns/", RouteLabel::Namespace, Method::DELETE, false),
             ("/ns//", RouteLabel::Other, Method::DELETE, false),
         ] {
             let (counted, route) = find(&method, path);

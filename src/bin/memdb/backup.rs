@@ -15,7 +15,7 @@ use std::{path::PathBuf, time::Duration};
 const EXAMPLES: &str = "\
 EXAMPLES
   memdb backup /backups/monday
-  memdb backup --server 127.0.0.1:8081 --cluster-secret-file secret /backups/monday
+  memdb backup --cluster-secret-file secret /backups/monday
   memdb restore --from /backups/monday --data-dir ./data
 
 Everything up to the position at which it begins: the node's newest snapshot and the records behind it, whose digests are \
