@@ -7,6 +7,7 @@ mod certificate;
 mod completions;
 mod config;
 mod credentials;
+mod directory_copy;
 mod entries;
 mod export;
 mod files;

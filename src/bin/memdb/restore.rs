@@ -1,19 +1,11 @@
 //! `memdb restore`: a leader's directory, from what another node holds.
 
 use crate::{
-    output::{CommandError, CommandResult, GroupedNumber, say},
-    secret,
+    directory_copy::{CopyFlags, with_bar},
+    output::CommandResult,
 };
-use indicatif::{ProgressBar, ProgressStyle};
-use memdb::{
-    base::address::NodeAddress, base::position::PositionToken, config::ClientTlsFlags,
-    net::peer_credentials::PeerCredentials, node,
-};
-use serde_json::json;
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use memdb::node;
+use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
 EXAMPLES
@@ -38,51 +30,16 @@ pub struct RestoreArguments {
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
 
-    /// File with the secret that the nodes of the cluster share.
-    #[arg(long, value_name = "FILE")]
-    cluster_secret_file: Option<PathBuf>,
-
-    /// Seconds for which the node may be silent.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    timeout: u64,
-
     #[command(flatten)]
-    tls: ClientTlsFlags,
-
-    /// As JSON: {"database", "position", "words"}.
-    #[arg(long)]
-    json: bool,
+    copy: CopyFlags,
 }
 
 pub fn run(arguments: &RestoreArguments) -> CommandResult {
-    let secret = arguments.cluster_secret_file.as_ref().map(secret::read).transpose()?;
-    let tls = arguments.tls.read()?.or_system_authorities();
-    let credentials = PeerCredentials { secret, tls };
-    let bar = ProgressBar::new_spinner();
-    let style = "loading {wide_bar} {bytes}/{total_bytes}  {eta}";
-    bar.set_style(ProgressStyle::with_template(style).expect("a template of this program"));
-    let mut progress = |bytes, total: Option<u64>| {
-        total.into_iter().for_each(|total| bar.set_length(total));
-        bar.set_position(bytes);
-    };
-    let restored = if Path::new(&arguments.from).is_dir() {
-        node::restore_files(Path::new(&arguments.from), &arguments.data_dir, &mut progress)
-    } else {
-        let from: NodeAddress = arguments
-            .from
-            .parse()
-            .map_err(|reason| CommandError::Usage(format!("--from {:?}: {reason}", arguments.from)))?;
-        let timeout = Duration::from_secs(arguments.timeout);
-        node::restore(&from.to_string(), &arguments.data_dir, &credentials, timeout, &mut progress)
-    };
-    bar.finish_and_clear();
-    let restored = restored.map_err(|error| CommandError::Failed(error.to_string()))?;
-    let node::RestoreReport { database, position, words } = restored;
-    let token = PositionToken::of(database, position);
-    if arguments.json {
-        let told = json!({"database": format!("{database:032x}"), "position": token.to_string(), "words": words});
-        return say(&told.to_string());
-    }
-    say(&format!("Restored database {database:032x} at {token}: {} words.", GroupedNumber(words)))?;
-    say(&format!("Start it with: memdb leader --data-dir {}", arguments.data_dir.display()))
+    let RestoreArguments { from, data_dir, copy } = arguments;
+    let credentials = copy.credentials()?;
+    let restored = with_bar(|progress| match Path::new(from).is_dir() {
+        true => Ok(node::restore_files(Path::new(from), data_dir, progress)),
+        false => copy.fetch(("--from", from), data_dir, &credentials, progress),
+    })?;
+    copy.tell(restored, "Restored", Some(format!("Start it with: memdb leader --data-dir {}", data_dir.display())))
 }
