@@ -4,7 +4,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 
 /// A part of a running node that was read from files, and can be read anew while it is in use.
-pub trait Reloadable: Send + Sync {
+pub trait ReloadablePart: Send + Sync {
     /// Gives the name of the part, for the log: `users`, `certificate`.
     fn name(&self) -> &'static str;
 
@@ -30,11 +30,11 @@ pub struct ReloadReport {
 
 /// The parts of a node that can be read anew.
 #[derive(Clone, Default)]
-pub struct ReloadList(Arc<Mutex<Vec<Arc<dyn Reloadable>>>>);
+pub struct ReloadList(Arc<Mutex<Vec<Arc<dyn ReloadablePart>>>>);
 
 impl ReloadList {
     /// Adds a part.
-    pub fn add(&self, part: Arc<dyn Reloadable>) {
+    pub fn add(&self, part: Arc<dyn ReloadablePart>) {
         self.0.lock().push(part);
     }
 
@@ -48,7 +48,7 @@ impl ReloadList {
         self.reload(|part| part.has_changed())
     }
 
-    fn reload(&self, is_due: impl Fn(&dyn Reloadable) -> bool) -> Vec<ReloadReport> {
+    fn reload(&self, is_due: impl Fn(&dyn ReloadablePart) -> bool) -> Vec<ReloadReport> {
         let parts = self.0.lock().clone();
         let due = parts.into_iter().filter(|part| is_due(&**part));
         due.map(|part| ReloadReport { name: part.name(), outcome: part.reload() }).collect()
@@ -60,9 +60,9 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    struct Part(&'static str, AtomicBool, Result<Vec<String>, String>);
+    struct FakePart(&'static str, AtomicBool, Result<Vec<String>, String>);
 
-    impl Reloadable for Part {
+    impl ReloadablePart for FakePart {
         fn name(&self) -> &'static str {
             self.0
         }
@@ -79,8 +79,8 @@ mod tests {
     #[test]
     fn all_parts_or_those_that_have_changed_are_read_anew_and_one_that_fails_stops_no_other() {
         let list = ReloadList::default();
-        list.add(Arc::new(Part("broken", AtomicBool::new(true), Err("it is cut off".to_owned()))));
-        list.add(Arc::new(Part("users", AtomicBool::new(false), Ok(vec!["2 users".to_owned()]))));
+        list.add(Arc::new(FakePart("broken", AtomicBool::new(true), Err("it is cut off".to_owned()))));
+        list.add(Arc::new(FakePart("users", AtomicBool::new(false), Ok(vec!["2 users".to_owned()]))));
         let names = |reports: Vec<ReloadReport>| reports.iter().map(|report| report.name).collect::<Vec<_>>();
         assert_eq!(names(list.reload_changed()), ["broken"]);
         assert_eq!(names(list.reload_changed()), [""; 0]);

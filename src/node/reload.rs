@@ -2,7 +2,7 @@
 
 use super::{logging::LogFilter, resources::RunningServer};
 use crate::{
-    base::reload::{ReloadList, ReloadReport, Reloadable},
+    base::reload::{ReloadList, ReloadReport, ReloadablePart},
     config::{ResolvedSettings, SettingOrigin},
 };
 use parking_lot::Mutex;
@@ -36,7 +36,7 @@ impl RunningSettings {
     }
 }
 
-impl Reloadable for RunningSettings {
+impl ReloadablePart for RunningSettings {
     fn name(&self) -> &'static str {
         "settings"
     }

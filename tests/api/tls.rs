@@ -5,7 +5,7 @@
 use crate::node::{Node, settings};
 use memdb::{
     api::http::{ApiContext, HttpServer, HttpSettings},
-    base::reload::Reloadable,
+    base::reload::ReloadablePart,
     client::Client,
     net::tls::{
         client::ClientTls,

@@ -16,7 +16,7 @@ use memdb::{
             access_cases::{self, AccessCase},
         },
     },
-    base::{reload::Reloadable, secret::Secret},
+    base::{reload::ReloadablePart, secret::Secret},
 };
 use std::{
     fs,

@@ -36,7 +36,7 @@ pub struct Start {
     role: &'static str,
     arguments: Vec<OsString>,
     descriptors: Option<u32>,
-    /// Whether it serves TLS.
+    /// True if it serves TLS.
     protected: bool,
     environment: Vec<(&'static str, String)>,
     /// What is put before its command, such as `ip netns exec NAME`.

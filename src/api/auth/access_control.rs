@@ -1,4 +1,5 @@
-//! Who may ask a node for something: the users in force, the cluster's secret, and what is remembered of them.
+//! The rules for who may ask a node for something: the users in force, the cluster's secret, and what is remembered of
+//! them.
 
 use super::{
     audit_log::{AuditEvent, AuditLog},
@@ -9,7 +10,7 @@ use super::{
 };
 use crate::{
     base::limits::{MAX_VERIFIED_PASSWORDS, PASSWORDS_AT_ONCE},
-    base::reload::Reloadable,
+    base::reload::ReloadablePart,
     base::secret::Secret,
     storage::file_stamp::FileStamp,
 };
@@ -260,7 +261,7 @@ impl UserSource {
     }
 }
 
-impl Reloadable for AccessControl {
+impl ReloadablePart for AccessControl {
     fn name(&self) -> &'static str {
         "users"
     }

@@ -1,7 +1,7 @@
 //! The audit log: a JSON object a line, for each request that was refused for its right, and each that administers.
 //!
-//! Who sends many such requests must not fill the disk: some lines a second are written, and the number of those that
-//! were left out is in the next one. No line has a secret, and none has words or keys: routes are told as the table of
+//! Many such requests must not fill the disk: some lines a second are written, and the number of those that were left
+//! out is in the next one. No line has a secret, and none has words or keys: routes are told as the table of
 //! routes has them.
 #![allow(clippy::disallowed_methods, reason = "the audit log lies beside the database, not in it")]
 

@@ -1,4 +1,4 @@
-//! Who a request is from, once that is proved.
+//! The user, or the node, that a request is from, once that is proved.
 
 use super::role::{AccessRole, RoleGrant};
 

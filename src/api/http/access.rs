@@ -80,19 +80,21 @@ pub(super) fn answer(route: &'static Route, request: RouteRequest) -> RouteAnswe
     let Some(needed) = needed else { return read_fallback::answer(route, request) };
     if !state.access.is_on() {
         if state.access.audit.is_on() && is_administrative(needed) {
-            note(&request, route, Who::Nobody, needed, "allowed");
+            note(&request, route, RequestUser::Nobody, needed, "allowed");
         }
         return read_fallback::answer(route, request);
     }
     let shown = match single(&request.headers) {
         Ok(Some(value)) => value.to_owned(),
-        Ok(None) => return refused(&request, route, Who::Nobody, needed, unauthenticated("this request has none")),
+        Ok(None) => {
+            return refused(&request, route, RequestUser::Nobody, needed, unauthenticated("this request has none"));
+        }
         Err(problem) => return std::future::ready(Err(problem)).boxed(),
     };
     let Some(credentials) = ShownCredentials::of(shown.as_bytes()) else {
         let problem =
             unauthenticated("Authorization is neither Bearer with a token nor Basic with a user and a password");
-        return refused(&request, route, Who::Nobody, needed, problem);
+        return refused(&request, route, RequestUser::Nobody, needed, problem);
     };
     if let Some(principal) = known(&state, &credentials) {
         return decided(route, request, principal, needed);
@@ -101,8 +103,8 @@ pub(super) fn answer(route: &'static Route, request: RouteRequest) -> RouteAnswe
         let Some(credentials) = ShownCredentials::of(shown.as_bytes()) else { return Err(wrong()) };
         let found = verified(&state, &request.client, &credentials).await;
         let claimed = match &credentials {
-            ShownCredentials::Password(user) => Who::Claimed(user.name()),
-            ShownCredentials::Token(_) => Who::Nobody,
+            ShownCredentials::Password(user) => RequestUser::Claimed(user.name()),
+            ShownCredentials::Token(_) => RequestUser::Nobody,
         };
         let problem = match found {
             Ok(Some(principal)) => {
@@ -149,10 +151,10 @@ fn decided(
             principal.rights()
         );
         let problem = ApiError::new(ErrorKind::Forbidden, detail);
-        return refused(&request, route, Who::Proved(&principal), needed, problem);
+        return refused(&request, route, RequestUser::Proved(&principal), needed, problem);
     }
     if is_administrative(needed) {
-        note(&request, route, Who::Proved(&principal), needed, "allowed");
+        note(&request, route, RequestUser::Proved(&principal), needed, "allowed");
     }
     request.principal = Some(principal);
     read_fallback::answer(route, request)
@@ -184,9 +186,9 @@ fn is_administrative((role, source): (AccessRole, NamespaceSource)) -> bool {
     role == AccessRole::Admin || (role == AccessRole::Replicate && source == NamespaceSource::All)
 }
 
-/// Who a request is from, as far as it is known.
+/// The user that a request is from, as far as it is known.
 #[derive(Clone, Copy)]
-enum Who<'a> {
+enum RequestUser<'a> {
     Nobody,
     Claimed(&'a str),
     Proved(&'a Principal),
@@ -195,7 +197,7 @@ enum Who<'a> {
 fn refused(
     request: &RouteRequest,
     route: &'static Route,
-    who: Who<'_>,
+    who: RequestUser<'_>,
     needed: (AccessRole, NamespaceSource),
     problem: ApiError,
 ) -> RouteAnswer {
@@ -206,7 +208,7 @@ fn refused(
 fn note(
     request: &RouteRequest,
     route: &'static Route,
-    who: Who<'_>,
+    who: RequestUser<'_>,
     (role, source): (AccessRole, NamespaceSource),
     decision: &str,
 ) {
@@ -215,9 +217,9 @@ fn note(
         return;
     }
     let (user, token) = match who {
-        Who::Nobody => (None, None),
-        Who::Claimed(name) => (Some(name), None),
-        Who::Proved(principal) => match principal.credential() {
+        RequestUser::Nobody => (None, None),
+        RequestUser::Claimed(name) => (Some(name), None),
+        RequestUser::Proved(principal) => match principal.credential() {
             // Nodes offer records many times a second; what they fetch whole is told.
             Credential::ClusterSecret if role == AccessRole::Replicate && !is_full_sync(request) => return,
             Credential::Token { name, .. } => (Some(principal.name()), Some(&**name)),

@@ -5,7 +5,7 @@ use super::{
     files::{self, TlsFileError, TlsFiles},
     server::ServerTls,
 };
-use crate::{base::reload::Reloadable, storage::file_stamp::FileStamp};
+use crate::{base::reload::ReloadablePart, storage::file_stamp::FileStamp};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -101,7 +101,7 @@ impl NodeTls {
     }
 }
 
-impl Reloadable for NodeTls {
+impl ReloadablePart for NodeTls {
     fn name(&self) -> &'static str {
         "certificates"
     }

@@ -87,8 +87,8 @@ fn queues(mut bytes: &[u8]) {
     panic!("there is no end of the steps over {words:?}");
 }
 
-/// What waits by these words, each read by what is said of them and not by the code: the letter of a queue, eleven
-/// hexadecimal digits, and the key; for ticks that need more digits the capital letter and fifteen.
+/// Reads the amounts that wait by these words as their description has it, and not by the code: the letter of a queue,
+/// eleven hexadecimal digits, and the key; for ticks that need more digits the capital letter and fifteen.
 fn waiting(words: &BTreeMap<String, i64>) -> BTreeMap<(CounterQueue, u64, String), i128> {
     let read = |(word, amount): (&String, &i64)| {
         let is_long = word.starts_with(|letter: char| letter.is_ascii_uppercase());

@@ -1,4 +1,4 @@
-//! Who asks, on the fast path: the rows of the table of routes that it answers, and the headers that were right before.
+//! Users on the fast path: the rows of the table of routes that it answers, and the headers that were right before.
 //!
 //! What is not certainly allowed is left to the routes, which say why it is not.
 
@@ -165,7 +165,7 @@ mod tests {
             assert_eq!(admits(request, lines), admitted, "{request} {lines}");
         }
         write(folder.path(), "two", r#"{"role":"read"}"#);
-        crate::base::reload::Reloadable::reload(&*state.access).expect("it is sound");
+        crate::base::reload::ReloadablePart::reload(&*state.access).expect("it is sound");
         assert!(
             !remembered_admits(&mut remembered, &state, "one") && remembered_admits(&mut remembered, &state, "two")
         );
