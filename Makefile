@@ -18,6 +18,11 @@ SIM = $(foreach name,SEEDS FROM MINUTES SEED STEPS,$(if $($(name)),MEMDB_SIM_$(n
 # The long runs on real processes: how many, and how much.
 RUNS ?=
 POSTS ?=
+# 1: the nodes of these runs have TLS and users.
+GUARDED ?=
+ifneq ($(GUARDED),)
+export MEMDB_TESTS_GUARDED := $(GUARDED)
+endif
 # How long the soak, or the fuzzer for each target, runs, in seconds; which targets.
 TIME ?=
 TARGETS ?=

@@ -21,6 +21,7 @@ use std::{collections::HashMap, path::Path, time::Duration};
 use testkit::{
     Random,
     client::status,
+    guard::NodeGuard,
     number_from,
     process::{Node, Start},
     wait_for,
@@ -30,24 +31,29 @@ const CLIENTS: u64 = 8;
 
 #[tokio::test]
 async fn three_crashes_lose_and_double_nothing() {
-    crashes(3, 1).await;
+    crashes(3, 1, NodeGuard::from_environment()).await;
+}
+
+#[tokio::test]
+async fn three_crashes_with_tls_and_users_lose_and_double_nothing() {
+    crashes(3, 2, NodeGuard::TlsAndUsers).await;
 }
 
 #[tokio::test]
 #[ignore = "takes minutes: make crash"]
 async fn crashes_at_random_moments_lose_and_double_nothing() {
     let seed = number_from("MEMDB_CRASH_SEED").unwrap_or_else(|| std::process::id().into());
-    crashes(number_from("MEMDB_CRASH_RUNS").unwrap_or(200), seed).await;
+    crashes(number_from("MEMDB_CRASH_RUNS").unwrap_or(200), seed, NodeGuard::from_environment()).await;
 }
 
-async fn crashes(runs: u64, seed: u64) {
-    println!("{runs} crashes, MEMDB_CRASH_SEED={seed}");
+async fn crashes(runs: u64, seed: u64, guard: NodeGuard) {
+    println!("{runs} crashes, MEMDB_CRASH_SEED={seed}, {guard:?}");
     let directory = tempfile::tempdir().expect("a place for the data");
     let mut random = Random::new(seed);
     let mut clients: Vec<Client> = (0..CLIENTS).map(Client::new).collect();
     let (mut killed, mut terminated) = (0, 0);
     for run in 0..runs {
-        let leader = start(directory.path());
+        let leader = start(directory.path(), guard);
         check(&leader, &clients, run).await;
         let moment = Duration::from_millis(1 + random.below(150) as u64);
         let signal = if random.below(4) == 0 { Signal::TERM } else { Signal::KILL };
@@ -60,7 +66,7 @@ async fn crashes(runs: u64, seed: u64) {
         }
         *(if signal == Signal::KILL { &mut killed } else { &mut terminated }) += 1;
     }
-    let leader = start(directory.path());
+    let leader = start(directory.path(), guard);
     check(&leader, &clients, runs).await;
     let mut settled = Vec::new();
     for client in clients {
@@ -76,10 +82,10 @@ async fn crashes(runs: u64, seed: u64) {
     );
 }
 
-fn start(directory: &Path) -> Node {
+fn start(directory: &Path, guard: NodeGuard) -> Node {
     // No windows: increments wait for the workers alone, and some find the queue full.
     let counters = ["--max-key-rate", "none", "--worker-rate", "200", "--max-queue-size", "40"];
-    Start::leader(directory).with(&counters).run()
+    Start::leader(directory).with(&counters).guarded(guard).run()
 }
 
 /// What the counters have against what their clients were told, once nothing waits.

@@ -1,8 +1,11 @@
 //! The requests of clients, and their answers.
 
-use crate::tls::AUTHORITY;
+use crate::{guard::TOKEN, tls::AUTHORITY};
 use memdb::{base::position::PositionToken, net::tls::client::ClientTls};
-use reqwest::blocking::{Client, ClientBuilder, RequestBuilder, Response};
+use reqwest::{
+    blocking::{Client, ClientBuilder, RequestBuilder, Response},
+    header::{AUTHORIZATION, HeaderMap, HeaderValue},
+};
 use serde_json::Value;
 use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
 use tokio_rustls::rustls::ClientConfig;
@@ -12,7 +15,8 @@ pub type Counts = BTreeMap<String, i64>;
 
 static CLIENT: LazyLock<Client> = LazyLock::new(new_client);
 
-/// A client with connections of its own, which believes the authority of the tests ([`AUTHORITY`]).
+/// A client with connections of its own, which believes the authority of the tests ([`AUTHORITY`]), and shows guarded
+/// nodes certificate and token.
 pub fn new_client() -> Client {
     builder().build().expect("a client")
 }
@@ -20,7 +24,11 @@ pub fn new_client() -> Client {
 /// Begins a client. `Client::new` of reqwest has no TLS here, and panics: nobody installs a provider of cryptography
 /// for the whole process.
 pub fn builder() -> ClientBuilder {
-    Client::builder().tls_backend_preconfigured(tls_config()).no_proxy().timeout(Duration::from_secs(30))
+    Client::builder()
+        .tls_backend_preconfigured(tls_config())
+        .default_headers(shown())
+        .no_proxy()
+        .timeout(Duration::from_secs(30))
 }
 
 /// A client that does not block.
@@ -30,7 +38,12 @@ pub fn async_client() -> reqwest::Client {
 
 /// As [`builder`], for a client that does not block.
 pub fn async_builder() -> reqwest::ClientBuilder {
-    reqwest::Client::builder().tls_backend_preconfigured(tls_config()).no_proxy()
+    reqwest::Client::builder().tls_backend_preconfigured(tls_config()).default_headers(shown()).no_proxy()
+}
+
+fn shown() -> HeaderMap {
+    let value = HeaderValue::from_str(&format!("Bearer {TOKEN}")).expect("ASCII");
+    HeaderMap::from_iter([(AUTHORIZATION, value)])
 }
 
 fn tls_config() -> ClientConfig {

@@ -17,6 +17,7 @@ pub mod disk;
 pub mod env;
 pub mod events;
 pub mod fuzz;
+pub mod guard;
 pub mod node;
 pub mod process;
 pub mod random;

@@ -3,6 +3,7 @@
 
 use crate::{
     client::{Counts, counts, status},
+    guard::NodeGuard,
     tls::AUTHORITY,
     wait_for, wait_for_within, wait_until,
 };
@@ -30,14 +31,15 @@ pub fn memdb_binary() -> PathBuf {
     test.ancestors().nth(2).expect("deps lies in a directory").join("memdb")
 }
 
-/// How to start a node.
+/// How to start a node. What its arguments say stands above how it is guarded.
 #[derive(Clone)]
 pub struct Start {
     role: &'static str,
     arguments: Vec<OsString>,
     descriptors: Option<u32>,
-    /// True if it serves TLS.
+    /// True if it serves TLS with a certificate of its own.
     protected: bool,
+    guard: NodeGuard,
     environment: Vec<(&'static str, String)>,
     /// What is put before its command, such as `ip netns exec NAME`.
     within: Vec<String>,
@@ -57,7 +59,7 @@ impl Start {
 
     pub fn replica(leader: &Node) -> Self {
         let own = ["--leader".into(), leader.url.clone().into()];
-        Self::of("replica", own.into())
+        Self::of("replica", own.into()).guarded(leader.start.guard)
     }
 
     pub fn local_replica(data: &Path) -> Self {
@@ -66,7 +68,14 @@ impl Start {
 
     fn of(role: &'static str, arguments: Vec<OsString>) -> Self {
         let (environment, within, binary) = (Vec::new(), Vec::new(), memdb_binary());
-        Self { role, arguments, descriptors: None, protected: false, environment, within, binary }
+        let guard = NodeGuard::from_environment();
+        Self { role, arguments, descriptors: None, protected: false, guard, environment, within, binary }
+    }
+
+    /// Guards it like this, whatever is said for the run. A replica is guarded as its leader is.
+    pub fn guarded(mut self, guard: NodeGuard) -> Self {
+        self.guard = guard;
+        self
     }
 
     /// Begins a log segment after so many bytes.
@@ -131,6 +140,7 @@ impl Start {
         if self.within.is_empty() {
             command.env_clear();
         }
+        command.envs(self.guard.environment());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.args([self.role, "--port", &port.to_string()]).args(&self.arguments);
         command
@@ -171,7 +181,7 @@ impl Start {
         };
         std::thread::Builder::new().spawn(move || lines.for_each(keep)).expect("a thread");
         let port = address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("an address with a port");
-        let scheme = if self.protected { "https" } else { "http" };
+        let scheme = if self.protected { "https" } else { self.guard.scheme() };
         Ok(Node { url: format!("{scheme}://{address}"), port, start: self.clone(), process, said })
     }
 

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 use testkit::{
     Random,
     client::{Counts, posted},
+    guard::NodeGuard,
     number_from,
     process::{Node, REPAIR, Start, assert_same, equal_within},
     wait_for,
@@ -39,7 +40,7 @@ fn sigterm_loses_nothing() {
 #[ignore = "takes minutes: make crash-cluster"]
 fn crash_cluster() {
     let (runs, seed) = (number_from("MEMDB_CRASH_RUNS").unwrap_or(200), super::seed());
-    println!("{runs} crashes in a cluster, MEMDB_SEED={seed}");
+    println!("{runs} crashes in a cluster, MEMDB_SEED={seed}, {:?}", NodeGuard::from_environment());
     let mut storm = Storm::new(seed);
     let (mut struck, mut slowest) = ([0; 4], Duration::ZERO);
     for run in 1..=runs {

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use testkit::process::Node;
+use testkit::{guard::NodeGuard, process::Node};
 
 /// Lengths, in bytes, after which a bad line breaks, one after the other: in the head of an offer, in its records,
 /// in the answer, and late enough for some offers to get through.
@@ -43,7 +43,8 @@ pub struct Line {
 impl Line {
     pub fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let scheme = NodeGuard::from_environment().scheme();
+        let url = format!("{scheme}://{}", listener.local_addr().expect("bound"));
         let shared = Shared { state: State::Sound, to: None, connections: Vec::new(), accepted: 0 };
         let shared = Arc::new(Mutex::new(shared));
         let line = Self { url, shared: Arc::clone(&shared) };

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use testkit::{
     Random,
     client::{Counts, counts, posted},
+    guard::NodeGuard,
     number_from,
     process::{Node, Start},
     wait_for,
@@ -45,17 +46,17 @@ struct Storm {
 }
 
 impl Storm {
-    fn new(seed: u64, pause: Duration) -> Self {
+    fn new(seed: u64, pause: Duration, guard: NodeGuard) -> Self {
         let directories = [(); 2].map(|()| TempDir::new().expect("a directory"));
         let data = |at: usize| directories[at].path();
         // Increments wait for some time, and no more of them than a few.
         let counters = ["--max-key-rate", "none", "--worker-rate", "100", "--max-queue-size", "10"];
         let leader = Start::leader(data(0)).segments(SEGMENT_BYTES).with(&["--ack-timeout-ms", "300"]);
-        let leader = leader.with(&counters).run();
+        let leader = leader.with(&counters).guarded(guard).run();
         let followers = [
             Start::replica(&leader),
             Start::replica(&leader).data(data(1)).with(&["--backup-interval-ms", "20"]).segments(SEGMENT_BYTES),
-            Start::local_replica(data(0)),
+            Start::local_replica(data(0)).guarded(guard),
         ];
         let mut nodes: Vec<_> = followers.iter().map(Start::run).collect();
         nodes.insert(LEADER, leader);
@@ -219,8 +220,8 @@ fn empty(directory: &Path) {
 #[ignore = "takes minutes: make crash"]
 fn crash() {
     let (rounds, seed) = (number_from("MEMDB_CRASH_RUNS").unwrap_or(200), super::seed());
-    println!("{rounds} rounds of kills in a cluster, MEMDB_SEED={seed}");
-    let mut storm = Storm::new(seed, Duration::from_millis(2));
+    println!("{rounds} rounds of kills in a cluster, MEMDB_SEED={seed}, {:?}", NodeGuard::from_environment());
+    let mut storm = Storm::new(seed, Duration::from_millis(2), NodeGuard::from_environment());
     let begun = Instant::now();
     for round in 1..=rounds {
         storm.strike();
@@ -234,7 +235,16 @@ fn crash() {
 
 #[test]
 fn some_rounds_of_kills_lose_and_double_nothing() {
-    let mut storm = Storm::new(5, Duration::from_millis(5));
+    some_rounds(NodeGuard::from_environment());
+}
+
+#[test]
+fn some_rounds_of_kills_lose_and_double_nothing_with_tls_and_users() {
+    some_rounds(NodeGuard::TlsAndUsers);
+}
+
+fn some_rounds(guard: NodeGuard) {
+    let mut storm = Storm::new(5, Duration::from_millis(5), guard);
     for _ in 0..8 {
         storm.strike();
         storm.calm();
@@ -254,7 +264,7 @@ fn a_replica_dies_at_every_place() {
 }
 
 fn dies_at_every_place(victim: usize, places: &[&str]) {
-    let mut storm = Storm::new(6, Duration::from_millis(3));
+    let mut storm = Storm::new(6, Duration::from_millis(3), NodeGuard::from_environment());
     for place in places {
         // Which passes come is a matter of chance: records within the walk of a snapshot, say.
         let died = (0..20).any(|_| storm.try_to_die_at(victim, place, 1, Duration::from_secs(2)));
