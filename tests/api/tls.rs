@@ -28,7 +28,7 @@ use testkit::{
 };
 use tokio_rustls::rustls;
 
-fn tls_of(identity: IdentityFiles, client_authorities: Option<PathBuf>) -> Arc<NodeTls> {
+pub fn tls_of(identity: IdentityFiles, client_authorities: Option<PathBuf>) -> Arc<NodeTls> {
     NodeTls::read(TlsFiles { identity: Some(identity), client_authorities, ..TlsFiles::default() })
         .expect("sound files")
 }

@@ -2,54 +2,32 @@
 
 #![allow(clippy::disallowed_methods, clippy::print_stdout)] // makes files as a user has them, and tells times
 
+mod node;
+
 use crate::node::{Node, PATIENCE, settings};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use bytes::Bytes;
 use memdb::{
     api::{
-        auth::{
-            AccessControl, AccessRole, AccessSettings, RoleGrant, password,
-            users_file::{TokenEntry, UserEntry, UsersFile},
-        },
-        http::{
-            ApiContext, HttpServer, HttpSettings,
-            access_cases::{self, AccessCase},
-        },
+        auth::{AccessRole, AccessSettings, RoleGrant, password, users_file::UserEntry},
+        http::access_cases::{self, AccessCase},
     },
     base::{reload::ReloadablePart, secret::Secret},
 };
+use node::{HTTP1_TRANSPORTS, Protocol, TRANSPORTS, Transport, UsersNode, raw, write};
 use std::{
     fs,
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
-    path::{Path, PathBuf},
-    sync::Arc,
+    net::TcpStream,
     time::{Duration, Instant},
 };
-use tempfile::TempDir;
+use testkit::guard;
 
-const DAY: &str = "Tue, 01 Dec 2026 00:00:00 GMT";
 /// The moment at which the clock of the tests stands.
 const NOW: &str = "Thu, 01 Jan 1970 00:00:00 GMT";
+const DAY: &str = "Tue, 01 Dec 2026 00:00:00 GMT";
 const SECRET: &str = "the-secret-of-this-cluster";
-
-/// The way in which a request comes. A connection with TLS is one more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Transport {
-    FastPath,
-    Http1,
-    Http2,
-}
-
-const TRANSPORTS: [Transport; 3] = [Transport::FastPath, Transport::Http1, Transport::Http2];
-
-/// A leader with users, a server without the fast path beside the one with it, and the file.
-struct UsersNode {
-    node: Node,
-    servers: [HttpServer; 2],
-    access: Arc<AccessControl>,
-    folder: TempDir,
-}
+/// How a request comes where that makes no difference.
+const ANY: Transport = Transport { protocol: Protocol::Http1, tls: false };
 
 /// The token of a user in these tests.
 fn token_of(user: &str) -> String {
@@ -57,118 +35,11 @@ fn token_of(user: &str) -> String {
 }
 
 fn user(name: &str, grants: &[&str]) -> UserEntry {
-    let roles = grants.iter().map(|text| text.parse().expect("a grant")).collect();
-    let sha256 = password::hex(&password::sha256(token_of(name).as_bytes()));
-    let token = TokenEntry { name: "t".to_owned(), sha256, created: DAY.to_owned(), expires: None };
-    UserEntry { name: name.to_owned(), password: None, roles, created: DAY.to_owned(), tokens: vec![token] }
+    guard::user(name, &token_of(name), grants)
 }
 
 fn with_password(user: UserEntry, given: &str) -> UserEntry {
     UserEntry { password: Some(password::hash(given.as_bytes()).expect("a hash")), ..user }
-}
-
-fn write(path: &Path, users: &[UserEntry]) {
-    let text = UsersFile { users: users.to_vec() }.render();
-    let new = path.with_extension("new");
-    fs::write(&new, text).expect("a file");
-    fs::rename(new, path).expect("a file");
-}
-
-impl UsersNode {
-    fn start(users: &[UserEntry]) -> Self {
-        Self::start_with(users, AccessSettings::default())
-    }
-
-    fn start_with(users: &[UserEntry], more: AccessSettings) -> Self {
-        let folder = tempfile::tempdir().expect("a directory");
-        let path = folder.path().join("users.json");
-        write(&path, users);
-        let audit_log = Some(folder.path().join("audit.jsonl"));
-        let of_files = AccessSettings { users: Some(path), audit_log, ..more };
-        let access = Arc::new(AccessControl::open(&of_files, [7; 32]).expect("they are sound"));
-        let node = Node::start(settings());
-        let servers = [true, false].map(|fast_path| {
-            let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-            let api = ApiContext { access: Arc::clone(&access), ..node.api.clone() };
-            HttpServer::start(listener, api, HttpSettings { fast_path, ..settings() }).expect("it starts")
-        });
-        Self { node, servers, access, folder }
-    }
-
-    fn file(&self) -> PathBuf {
-        self.folder.path().join("users.json")
-    }
-
-    fn address(&self, transport: Transport) -> SocketAddr {
-        self.servers[usize::from(transport == Transport::Http1)].local_addr()
-    }
-
-    fn audited(&self) -> String {
-        fs::read_to_string(self.folder.path().join("audit.jsonl")).expect("the audit log")
-    }
-
-    /// Status and body of an answer; of a stream, its status.
-    fn ask(&self, transport: Transport, case: &AccessCase, authorization: Option<&str>) -> (u16, String) {
-        match transport {
-            Transport::Http2 => self.ask_http2(case, authorization),
-            Transport::FastPath | Transport::Http1 => {
-                let lines = authorization.map_or(String::new(), |value| format!("Authorization: {value}\r\n"));
-                let lines =
-                    case.header.iter().fold(lines, |lines, (name, value)| format!("{lines}{name}: {value}\r\n"));
-                raw(self.address(transport), case.method, &case.target, &lines)
-            }
-        }
-    }
-
-    fn ask_http2(&self, case: &AccessCase, authorization: Option<&str>) -> (u16, String) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(async {
-            let stream = tokio::net::TcpStream::connect(self.address(Transport::Http2)).await.expect("it accepts");
-            let (mut client, connection) = h2::client::handshake(stream).await.expect("it speaks HTTP/2");
-            let _connection = tokio::spawn(async move { drop(connection.await) });
-            let uri = format!("http://a{}", case.target);
-            let mut request = http::Request::builder().method(case.method).uri(uri);
-            for (name, value) in case.header.iter().copied().chain(authorization.map(|value| ("authorization", value)))
-            {
-                request = request.header(name, value);
-            }
-            let request = request.header("content-length", "0").body(()).expect("a request");
-            let (answer, _) = client.send_request(request, true).expect("an open connection");
-            let (head, mut body) = answer.await.expect("an answer").into_parts();
-            if head.status.as_u16() < 400 {
-                return (head.status.as_u16(), String::new());
-            }
-            let mut gathered = Vec::<Bytes>::new();
-            while let Some(piece) = body.data().await {
-                gathered.push(piece.expect("a whole answer"));
-            }
-            (head.status.as_u16(), String::from_utf8(gathered.concat()).expect("UTF-8"))
-        })
-    }
-}
-
-/// Sends a request without a body. Gives the status, and everything behind it of an answer that is no stream.
-fn raw(address: SocketAddr, method: &str, target: &str, lines: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).expect("the server accepts");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-    let head = format!("{method} {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n{lines}\r\n");
-    let head = if method == "GET" { head.replace("Content-Length: 0\r\n", "") } else { head };
-    stream.write_all(head.as_bytes()).expect("an open socket");
-    let (mut said, mut piece) = (Vec::new(), [0; 4_096]);
-    loop {
-        let bytes = stream.read(&mut piece).expect("an answer");
-        said.extend_from_slice(&piece[..bytes]);
-        let text = String::from_utf8_lossy(&said);
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let status = head[9..12].parse().expect("a status");
-            let length =
-                head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
-            if bytes == 0 || status < 400 || length.is_none_or(|length: usize| body.len() >= length) {
-                return (status, text.into_owned());
-            }
-        }
-        assert!(bytes > 0, "it closes: {text}");
-    }
 }
 
 fn get(target: &str) -> AccessCase {
@@ -244,8 +115,9 @@ fn the_page_about_security_has_a_row_for_every_route() {
 fn without_users_every_route_is_as_before() {
     let node = Node::start(settings());
     for authorization in ["", "Authorization: Bearer x\r\n", "Authorization: Basic eDp5\r\n"] {
-        assert_eq!(raw(node.address(), "GET", "/wordcount?word=a", authorization).0, 200);
-        assert_eq!(raw(node.address(), "DELETE", "/ns/a", authorization).0, 202);
+        let connect = || TcpStream::connect(node.address()).expect("the server accepts");
+        assert_eq!(raw(connect(), "GET", "/wordcount?word=a", authorization).0, 200);
+        assert_eq!(raw(connect(), "DELETE", "/ns/a", authorization).0, 202);
     }
 }
 
@@ -254,8 +126,8 @@ fn metrics_are_open_where_that_is_said() {
     let closed = UsersNode::start(&[user("ann", &["read:a"])]);
     let open = AccessSettings { metrics_open: true, ..AccessSettings::default() };
     let open = UsersNode::start_with(&[user("ann", &["read:a"])], open);
-    assert_eq!(closed.ask(Transport::Http1, &get("/metrics"), None).0, 401);
-    assert_eq!(open.ask(Transport::Http1, &get("/metrics"), None).0, 200);
+    assert_eq!(closed.ask(ANY, &get("/metrics"), None).0, 401);
+    assert_eq!(open.ask(ANY, &get("/metrics"), None).0, 200);
 }
 
 #[test]
@@ -280,7 +152,7 @@ fn what_is_odd_about_credentials_is_refused_clearly() {
     let ann = with_password(user("ann", &["read"]), "x");
     let node = UsersNode::start(&[ann]);
     let right = bearer("ann");
-    for (transport, lines, status) in TRANSPORTS[..2].iter().flat_map(|&transport| {
+    for (transport, lines, status) in HTTP1_TRANSPORTS.iter().flat_map(|&transport| {
         [
             (transport, "Authorization: \r\n".to_owned(), 401),
             (transport, "Authorization: Bearer\r\n".to_owned(), 401),
@@ -295,7 +167,7 @@ fn what_is_odd_about_credentials_is_refused_clearly() {
             (transport, format!("Authorization: {right}\r\n"), 200),
         ]
     }) {
-        let (answered, text) = raw(node.address(transport), "GET", "/wordcount?word=a", &lines);
+        let (answered, text) = raw(node.connect(transport), "GET", "/wordcount?word=a", &lines);
         assert_eq!(answered, status, "{transport:?} {}: {text}", &lines[..lines.len().min(80)]);
         assert_eq!(text.contains("www-authenticate: Bearer, Basic realm=\"memdb\""), status == 401, "{text}");
     }
@@ -325,19 +197,18 @@ fn a_token_ends_with_its_time_and_with_its_user() {
     fs::write(node.file(), "{\"users\":[").expect("a file");
     assert!(node.access.reload().expect_err("it is cut off").contains("users.json: line 1"));
     assert!(!node.access.has_changed(), "it is told once");
-    assert_eq!(node.ask(Transport::Http1, &read, Some(&bearer("early"))).0, 200, "the users before stay");
+    assert_eq!(node.ask(ANY, &read, Some(&bearer("early"))).0, 200, "the users before stay");
 }
 
 #[test]
 fn a_stream_of_events_ends_when_its_user_loses_the_right() {
     let grants: &[&[&str]] = &[&["read"], &["read:words"], &["read:other"], &["write"]];
-    for (transport, changed) in TRANSPORTS[..2]
+    for (transport, changed) in HTTP1_TRANSPORTS
         .iter()
         .flat_map(|&transport| [(transport, Some(grants[2])), (transport, Some(grants[3])), (transport, None)])
     {
         let node = UsersNode::start(&[user("ann", grants[0])]);
-        let mut stream = TcpStream::connect(node.address(transport)).expect("the server accepts");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        let mut stream = node.connect(transport);
         let head = format!("GET /watch?word=a HTTP/1.1\r\nHost: a\r\nAuthorization: {}\r\n\r\n", bearer("ann"));
         stream.write_all(head.as_bytes()).expect("an open socket");
         assert!(stream.read(&mut [0; 4_096]).expect("an answer") > 0);
@@ -364,7 +235,7 @@ fn an_unknown_user_takes_as_long_as_a_wrong_password() {
         let times = (0..3).map(|_| {
             let node = UsersNode::start(&[with_password(user("ann", &["read"]), "right")]);
             let begun = Instant::now();
-            let answer = node.ask(Transport::Http1, &get("/wordcount?word=a"), Some(&basic(name, "wrong")));
+            let answer = node.ask(ANY, &get("/wordcount?word=a"), Some(&basic(name, "wrong")));
             assert_eq!(answer.0, 401);
             begun.elapsed()
         });
@@ -380,11 +251,11 @@ fn the_audit_log_has_what_is_refused_and_what_administers_and_no_secret() {
     let node =
         UsersNode::start(&[with_password(user("root", &["admin"]), "root-password"), user("ann", &["read:ours"])]);
     let drop = AccessCase { method: "DELETE", ..get("/ns/theirs") };
-    node.ask(Transport::Http1, &drop, Some(&bearer("root")));
-    node.ask(Transport::Http1, &drop, Some(&bearer("ann")));
-    node.ask(Transport::Http1, &drop, None);
-    node.ask(Transport::Http1, &drop, Some(&basic("root", "wrong-password")));
-    node.ask(Transport::Http1, &get("/wordcount?ns=ours&word=private"), Some(&bearer("ann")));
+    node.ask(ANY, &drop, Some(&bearer("root")));
+    node.ask(ANY, &drop, Some(&bearer("ann")));
+    node.ask(ANY, &drop, None);
+    node.ask(ANY, &drop, Some(&basic("root", "wrong-password")));
+    node.ask(ANY, &get("/wordcount?ns=ours&word=private"), Some(&bearer("ann")));
     node.access.reload().expect("it is sound");
     let audited = node.audited();
     let lines: Vec<serde_json::Value> = audited.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
@@ -414,7 +285,7 @@ fn the_audit_log_has_what_is_refused_and_what_administers_and_no_secret() {
 fn wrong_passwords_by_the_thousand_keep_neither_tokens_nor_passwords_from_elsewhere_out() {
     let users = [with_password(user("ann", &["read"]), "right"), user("bob", &["read"])];
     let node = UsersNode::start(&users);
-    let address = node.address(Transport::FastPath);
+    let address = node.address(Transport { protocol: Protocol::FastPath, tls: false });
     let read = format!("GET /wordcount?word=a HTTP/1.1\r\nHost: a\r\nAuthorization: {}\r\n\r\n", bearer("bob"));
     let times = |begun: Instant| {
         let mut stream = TcpStream::connect(address).expect("the server accepts");
@@ -458,7 +329,7 @@ fn wrong_passwords_by_the_thousand_keep_neither_tokens_nor_passwords_from_elsewh
     });
     let busy = times(begun);
     let first = Instant::now();
-    assert_eq!(node.ask(Transport::Http1, &get("/wordcount?word=a"), Some(&basic("ann", "right"))).0, 200);
+    assert_eq!(node.ask(ANY, &get("/wordcount?word=a"), Some(&basic("ann", "right"))).0, 200);
     let first = first.elapsed();
     let sent = runtime.block_on(flood).expect("it ends");
     runtime.shutdown_background();
