@@ -138,7 +138,7 @@ fn a_client_says_in_plain_words_why_it_does_not_believe_a_certificate() {
     told(good.local_addr(), "localhost", &knows).expect("a good certificate");
     for (server, tls, said) in [
         (&expired, &knows, "its certificate has expired"),
-        (&named, &knows, "its certificate is for "),
+        (&named, &knows, "its certificate is for db.example, not for 127.0.0.1"),
         (
             &good,
             &foreign.client(None),

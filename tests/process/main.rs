@@ -4,6 +4,7 @@
 mod crash;
 mod examples;
 mod faults;
+mod guarded;
 mod hostile;
 mod node;
 mod tls;

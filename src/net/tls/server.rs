@@ -8,6 +8,7 @@ use super::{
 };
 use crate::net::address_limits::Usage;
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use std::{io, path::Path, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -26,6 +27,8 @@ pub type ServerStream = Box<TlsStream<TcpStream>>;
 
 /// The first byte of every TLS connection: a record of the handshake.
 const HANDSHAKE_RECORD: u8 = 22;
+/// The interval at which handshakes that failed for a certificate are logged.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// Bytes of a client that are thrown away behind a handshake that failed.
 const LINGER_BYTES: usize = 64 << 10;
 
@@ -33,6 +36,8 @@ const LINGER_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub struct ServerTls {
     config: ArcSwap<ServerConfig>,
+    /// Handshakes that failed for a certificate and are not in the log, and when one was put there.
+    untold: Mutex<(u64, Option<Instant>)>,
 }
 
 /// The outcome of a handshake.
@@ -52,7 +57,7 @@ impl ServerTls {
     /// # Errors
     /// [`TlsFileError`] if a file cannot be read or used.
     pub fn read(identity: &IdentityFiles, client_authorities: Option<&Path>) -> Result<Self, TlsFileError> {
-        Ok(Self { config: ArcSwap::new(config(identity, client_authorities)?) })
+        Ok(Self { config: ArcSwap::new(config(identity, client_authorities)?), untold: Mutex::default() })
     }
 
     /// Shows what is in the files now to every connection that begins from here on.
@@ -89,8 +94,7 @@ impl ServerTls {
             match acceptor.accept(stream).into_fallible().await {
                 Ok(stream) => HandshakeResult::Protected(Box::new(stream)),
                 Err((error, stream)) => {
-                    let why = explain::tls_reason(&error).unwrap_or_else(|| error.to_string());
-                    tracing::debug!("a TLS handshake failed: {why}");
+                    self.log_failure(&error, &stream);
                     linger(stream).await;
                     HandshakeResult::Failed
                 }
@@ -106,6 +110,23 @@ impl ServerTls {
         };
         tracing::debug!("a TLS handshake was broken off: {why}");
         HandshakeResult::Failed
+    }
+
+    /// Says why a handshake has failed: of certificates to whoever runs the node, since it may be a node of the cluster
+    /// that is kept out; of all else only to whoever looks closely.
+    fn log_failure(&self, error: &io::Error, stream: &TcpStream) {
+        let address = stream.peer_addr().map_or_else(|_| "gone".to_owned(), |address| address.ip().to_string());
+        let Some(why) = explain::certificate_refusal(error) else {
+            let why = explain::tls_reason(error).unwrap_or_else(|| error.to_string());
+            return tracing::debug!(address, "a TLS handshake failed: {why}");
+        };
+        let (mut untold, now) = (self.untold.lock(), Instant::now());
+        untold.0 += 1;
+        if untold.1.is_none_or(|last| now - last >= TOLD_EVERY) {
+            let count = std::mem::take(&mut untold.0);
+            untold.1 = Some(now);
+            tracing::warn!(address, count, "a TLS handshake failed, the last of so many: {why}");
+        }
     }
 }
 
