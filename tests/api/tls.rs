@@ -2,6 +2,8 @@
 
 #![allow(clippy::disallowed_methods, reason = "files of certificates are replaced")]
 
+mod early_data;
+
 use crate::node::{Node, settings};
 use memdb::{
     api::http::{ApiContext, HttpServer, HttpSettings},

@@ -1,7 +1,14 @@
 //! Nodes that speak TLS, as real processes: a cluster, the command line, certificates that are replaced, and clients
 //! that leave their handshakes half done.
 
-#![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "tests of real processes: real time, real files")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "tests of real processes: real time, real files"
+)]
+
+mod openssl;
 
 use memdb::net::tls::files::IdentityFiles;
 use rustix::process::Signal;

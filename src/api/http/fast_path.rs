@@ -182,6 +182,7 @@ impl<C: ClientStream> FastPathConnection<'_, C> {
                     }
                     let mut buffer = ReadBuf::new(&mut input[held..]);
                     match Pin::new(&mut *self.stream).poll_read(cx, &mut buffer) {
+                        Poll::Pending if self.stream.is_behind() => continue, // TLS answers for itself
                         Poll::Pending => return self.poll_silence(cx, stopped.as_mut()),
                         Poll::Ready(Err(_)) => return Poll::Ready(FastPathExit::Broken),
                         // What half a body means is the routes' to say.
