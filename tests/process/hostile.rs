@@ -13,3 +13,4 @@
 
 mod budget;
 mod crowd;
+mod handshakes;

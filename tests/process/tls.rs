@@ -1,35 +1,24 @@
-//! Nodes that speak TLS, as real processes: a cluster, the command line, certificates that are replaced, and clients
-//! that leave their handshakes half done.
+//! Nodes that speak TLS, as real processes: a cluster, the command line, certificates that are replaced, and what
+//! another implementation of TLS is answered.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "tests of real processes: real time, real files"
-)]
+#![allow(clippy::disallowed_methods, clippy::print_stderr, reason = "tests of real processes: real time, real files")]
 
 mod openssl;
+mod renewal;
 
 use memdb::net::tls::files::IdentityFiles;
 use rustix::process::Signal;
 use std::{
-    io::Write,
-    net::{SocketAddr, TcpStream},
+    net::SocketAddr,
     os::unix::fs::PermissionsExt,
     process::{Command, Output},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
-    time::Instant,
 };
 use tempfile::TempDir;
 use testkit::{
-    client::{builder, post, posted, read, status},
+    client::{post, posted, read, status},
     process::{Node, REPAIR, Start, equal_within, memdb_binary},
     tls::{AUTHORITY, TestAuthority},
     wait_until,
-    wire::Wire,
 };
 
 fn memdb(arguments: &[&str]) -> Output {
@@ -158,78 +147,5 @@ fn a_node_does_not_start_with_a_certificate_that_cannot_be_used_and_warns_of_one
     assert!(code == Some(2) && told.contains("--tls-cert needs the key too: --tls-key FILE"), "{code:?} {told}");
     let leader = Start::leader(data.path()).protected(&AUTHORITY.expired("late")).run();
     wait_until("it warns", || leader.said().contains("late-cert.pem has expired on 2021-02-03"));
-    leader.finish(Signal::TERM);
-}
-
-#[test]
-fn certificates_are_replaced_under_load_without_a_failed_request() {
-    let data = TempDir::new().expect("a directory");
-    let leader = Start::leader(data.path()).protected(&AUTHORITY.node("rolling")).run();
-    let (done, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let clients: Vec<_> = (0..4)
-        .map(|client| {
-            let (done, asked, url) = (Arc::clone(&done), Arc::clone(&asked), leader.url.clone());
-            let work = move || {
-                let http = builder().pool_max_idle_per_host(if client % 2 == 0 { 0 } else { 4 }).build();
-                let http = http.expect("a client");
-                while !done.load(Relaxed) {
-                    let answer = http.get(format!("{url}/wordcount?word=a")).send().expect("no request fails");
-                    assert_eq!(answer.status(), 200);
-                    asked.fetch_add(1, Relaxed);
-                }
-            };
-            std::thread::Builder::new().spawn(work).expect("a thread")
-        })
-        .collect();
-    let times = |times: usize| move |said: String| said.matches("read anew: the certificate in").count() >= times;
-    for round in 1..=3 {
-        AUTHORITY.node("rolling");
-        leader.signal(Signal::HUP);
-        wait_until("it was read", || times(round)(leader.said()));
-        let so_far = asked.load(Relaxed);
-        wait_until("clients go on", || asked.load(Relaxed) > so_far + 20);
-    }
-    // A new file is enough, and a bad one changes nothing.
-    let files = AUTHORITY.node("rolling");
-    wait_until("it was seen", || times(4)(leader.said()));
-    std::fs::write(&files.certificate, "nonsense").expect("room");
-    wait_until("it is refused", || leader.said().contains("rolling-cert.pem is no file of certificates"));
-    let so_far = asked.load(Relaxed);
-    wait_until("clients go on", || asked.load(Relaxed) > so_far + 20);
-    done.store(true, Relaxed);
-    clients.into_iter().for_each(|client| client.join().expect("no request has failed"));
-    leader.finish(Signal::TERM);
-}
-
-/// The longest of the fastest 99 of 100 reads, in microseconds.
-fn p99(wire: &mut Wire, reads: usize) -> u128 {
-    let mut took: Vec<u128> = (0..reads)
-        .map(|_| {
-            let begun = Instant::now();
-            assert_eq!(wire.get("/wordcount?word=a").status, 200);
-            begun.elapsed().as_micros()
-        })
-        .collect();
-    took.sort_unstable();
-    took[reads * 99 / 100]
-}
-
-#[test]
-fn a_thousand_half_handshakes_keep_nobody_from_being_served() {
-    let data = TempDir::new().expect("a directory");
-    let leader = Start::leader(data.path()).protected(&AUTHORITY.node("crowd")).run();
-    let mut wire = Wire::protected(address(&leader));
-    p99(&mut wire, 500);
-    let quiet = p99(&mut wire, 2_000);
-    let half = || {
-        let mut stream = TcpStream::connect(address(&leader)).expect("it listens");
-        stream.write_all(&[22, 3, 1, 1, 0, 1, 0]).expect("an open socket");
-        stream
-    };
-    let held: Vec<TcpStream> = (0..1_000).map(|_| half()).collect();
-    let crowded = p99(&mut wire, 2_000);
-    println!("p99 of reads: {quiet} us in quiet, {crowded} us beside 1,000 half handshakes");
-    assert_eq!(Wire::protected(address(&leader)).get("/health").status, 200, "a new client comes in");
-    drop(held);
     leader.finish(Signal::TERM);
 }

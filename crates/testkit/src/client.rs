@@ -24,8 +24,13 @@ pub fn new_client() -> Client {
 /// Begins a client. `Client::new` of reqwest has no TLS here, and panics: nobody installs a provider of cryptography
 /// for the whole process.
 pub fn builder() -> ClientBuilder {
+    builder_with(tls_config())
+}
+
+/// As [`builder`], for a client that believes and shows something else.
+pub fn builder_with(tls: ClientConfig) -> ClientBuilder {
     Client::builder()
-        .tls_backend_preconfigured(tls_config())
+        .tls_backend_preconfigured(tls)
         .default_headers(shown())
         .no_proxy()
         .timeout(Duration::from_secs(30))
