@@ -10,6 +10,7 @@ mod counter_queues;
 mod entry_reads;
 mod forward_totals;
 mod origin;
+mod protection;
 mod requests;
 mod scrape;
 
@@ -17,6 +18,7 @@ pub use counter_queues::SidelinedTotals;
 pub use entry_reads::EntryReadTotals;
 pub use forward_totals::ForwardTotals;
 pub use origin::OriginMetrics;
+pub use protection::ProtectionTotals;
 pub use requests::MAX_ROUTES;
 pub use scrape::ScrapeFamilies;
 
@@ -143,6 +145,8 @@ pub struct NodeMetrics {
     pub connections_refused: IntCounter,
     /// Requests that showed a wrong cluster secret, or none, where one is wanted.
     pub wrong_secrets: IntCounter,
+    /// Clients that are kept out.
+    pub protection: ProtectionTotals,
     /// Records appended to the log, or applied where there is none.
     pub records: IntCounter,
     /// Bytes of these records.
@@ -311,6 +315,7 @@ impl NodeMetrics {
                 "memdb_wrong_cluster_secrets_total",
                 "Requests that showed a wrong cluster secret, or none, where one is wanted.",
             ),
+            protection: ProtectionTotals::new(&of),
             records: of.counter(WITH_RECORDS, "memdb_records_total", "Records written or taken from the leader."),
             record_bytes: of.counter(WITH_RECORDS, "memdb_record_bytes_total", "Bytes of memdb_records_total."),
             batches: of.counter(LEADER, "memdb_batches_total", "Writes acknowledged."),

@@ -216,6 +216,36 @@ fn handshakes_that_are_left_half_done_end_in_time_and_give_way_to_new_ones() {
 }
 
 #[test]
+fn handshakes_are_counted_by_their_outcome() {
+    let node = Node::start(settings());
+    let tls = tls_of(AUTHORITY.node("counted"), None);
+    let settings = HttpSettings { header_timeout: Duration::from_millis(300), ..settings() };
+    let server = protected(&node, &tls, settings);
+    let (address, hello) = (server.local_addr(), client_hello());
+    let counted = |outcome: &str, count: usize| {
+        let line = format!("memdb_tls_handshakes_total{{outcome=\"{outcome}\"}} {count}\n");
+        wait_until(&line, || node.api.metrics.render().contains(&line));
+    };
+    assert!(!node.api.metrics.render().contains("memdb_tls_handshakes_total"));
+    assert_eq!(Wire::protected(address).get("/health").status, 200);
+    counted("ok", 1);
+    told(address, "localhost", &TestAuthority::new("somebody else").client(None)).expect_err("it is foreign");
+    counted("failed", 1);
+    assert_eq!(Wire::to(address).get("/health").status, 400);
+    counted("plain", 1);
+    drop(TcpStream::connect(address).expect("it listens"));
+    counted("silent", 1);
+    let mut half = TcpStream::connect(address).expect("it listens");
+    half.write_all(&hello[..hello.len() / 2]).expect("an open socket");
+    counted("timed-out", 1);
+    let most = memdb::base::limits::MAX_TLS_HANDSHAKES;
+    let patient = protected(&node, &tls, HttpSettings { header_timeout: PATIENCE, ..settings });
+    let held: Vec<_> = (0..=most).map(|_| TcpStream::connect(patient.local_addr()).expect("it listens")).collect();
+    counted("gave-way", 1);
+    drop(held);
+}
+
+#[test]
 fn bad_beginnings_get_an_alert_or_the_end_and_harm_nobody() {
     let (_node, server) = server("hostile");
     let hello = client_hello();

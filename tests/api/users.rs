@@ -171,6 +171,17 @@ fn what_is_odd_about_credentials_is_refused_clearly() {
         assert_eq!(answered, status, "{transport:?} {}: {text}", &lines[..lines.len().min(80)]);
         assert_eq!(text.contains("www-authenticate: Bearer, Basic realm=\"memdb\""), status == 401, "{text}");
     }
+    for target in ["/metrics", "/wordcount?word=a"] {
+        let lines = format!("Authorization: Bearer {}\r\n", "x".repeat(9));
+        assert_eq!(raw(node.address(Transport::Http1), "GET", target, &lines).0, 401);
+        assert_eq!(raw(node.address(Transport::Http1), "GET", target, "").0, 401);
+    }
+    assert_eq!(raw(node.address(Transport::FastPath), "POST", "/post", &format!("Authorization: {right}\r\n")).0, 403);
+    let counted = node.node.api.metrics.render();
+    for (reason, count) in [("missing", 2), ("malformed", 18), ("wrong", 2), ("forbidden", 1)] {
+        let line = format!("memdb_credentials_refused_total{{reason=\"{reason}\"}} {count}\n");
+        assert!(counted.contains(&line), "no {line} in {counted}");
+    }
 }
 
 #[test]

@@ -87,14 +87,15 @@ pub(super) fn answer(route: &'static Route, request: RouteRequest) -> RouteAnswe
     let shown = match single(&request.headers) {
         Ok(Some(value)) => value.to_owned(),
         Ok(None) => {
-            return refused(&request, route, RequestUser::Nobody, needed, unauthenticated("this request has none"));
+            let problem = unauthenticated("this request has none");
+            return refused(&request, route, RequestUser::Nobody, needed, ("missing", problem));
         }
-        Err(problem) => return std::future::ready(Err(problem)).boxed(),
+        Err(problem) => return refused(&request, route, RequestUser::Nobody, needed, ("malformed", problem)),
     };
     let Some(credentials) = ShownCredentials::of(shown.as_bytes()) else {
         let problem =
             unauthenticated("Authorization is neither Bearer with a token nor Basic with a user and a password");
-        return refused(&request, route, RequestUser::Nobody, needed, problem);
+        return refused(&request, route, RequestUser::Nobody, needed, ("malformed", problem));
     };
     if let Some(principal) = known(&state, &credentials) {
         return decided(route, request, principal, needed);
@@ -106,14 +107,14 @@ pub(super) fn answer(route: &'static Route, request: RouteRequest) -> RouteAnswe
             ShownCredentials::Password(user) => RequestUser::Claimed(user.name()),
             ShownCredentials::Token(_) => RequestUser::Nobody,
         };
-        let problem = match found {
+        let refusal = match found {
             Ok(Some(principal)) => {
                 return decided(route, request, principal, needed).await;
             }
-            Ok(None) => wrong(),
-            Err(problem) => problem,
+            Ok(None) => ("wrong", wrong()),
+            Err(problem) => ("throttled", problem),
         };
-        refused(&request, route, claimed, needed, problem).await
+        refused(&request, route, claimed, needed, refusal).await
     }
     .boxed()
 }
@@ -151,7 +152,7 @@ fn decided(
             principal.rights()
         );
         let problem = ApiError::new(ErrorKind::Forbidden, detail);
-        return refused(&request, route, RequestUser::Proved(&principal), needed, problem);
+        return refused(&request, route, RequestUser::Proved(&principal), needed, ("forbidden", problem));
     }
     if is_administrative(needed) {
         note(&request, route, RequestUser::Proved(&principal), needed, "allowed");
@@ -194,13 +195,15 @@ enum RequestUser<'a> {
     Proved(&'a Principal),
 }
 
+/// Refuses a request, for a reason that is counted.
 fn refused(
     request: &RouteRequest,
     route: &'static Route,
     who: RequestUser<'_>,
     needed: (AccessRole, NamespaceSource),
-    problem: ApiError,
+    (reason, problem): (&'static str, ApiError),
 ) -> RouteAnswer {
+    request.state.service.metrics.protection.credentials_refused(reason);
     note(request, route, who, needed, problem.kind().slug());
     std::future::ready(Err(problem)).boxed()
 }

@@ -83,7 +83,11 @@ async fn protect<S: RouteService>(
     stopping: CancellationToken,
 ) {
     let bounds = (&state.budgets.handshakes, state.settings.header_timeout);
-    match server.accept(stream, &client.usage, bounds, &stopping).await {
+    let shaken = server.accept(stream, &client.usage, bounds, &stopping).await;
+    if let Some(outcome) = shaken.outcome() {
+        state.service.metrics.protection.handshake_ended(outcome);
+    }
+    match shaken {
         HandshakeResult::Protected(stream) => {
             let is_http1 = stream.get_ref().1.alpn_protocol() != Some(b"h2");
             serve_stream(stream, is_http1, (client, routes, state), stopping).await;
@@ -94,7 +98,7 @@ async fn protect<S: RouteService>(
             guard.refuse(ApiError::new(ErrorKind::MalformedRequest, detail));
             guard.close().await;
         }
-        HandshakeResult::Failed => {}
+        HandshakeResult::Failed(_) => {}
     }
 }
 

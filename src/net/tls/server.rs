@@ -47,7 +47,37 @@ pub enum HandshakeResult {
     /// The client has not begun with TLS; nothing was read.
     Plain(TcpStream),
     /// There is no connection.
-    Failed,
+    Failed(HandshakeFailure),
+}
+
+/// The reason why a handshake has led to no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandshakeFailure {
+    /// The client went before it had said anything: it has only looked whether the port is open.
+    Silent,
+    /// The two have not agreed, on a version or about a certificate, or the client broke off.
+    Refused,
+    /// It took too long.
+    TimedOut,
+    /// Too many were under way, and it was the oldest.
+    GaveWay,
+    /// The server stops.
+    Stopped,
+}
+
+impl HandshakeResult {
+    /// The outcome as it is counted; none for what says nothing about a client.
+    pub const fn outcome(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Protected(_) => "ok",
+            Self::Plain(_) => "plain",
+            Self::Failed(HandshakeFailure::Silent) => "silent",
+            Self::Failed(HandshakeFailure::Refused) => "failed",
+            Self::Failed(HandshakeFailure::TimedOut) => "timed-out",
+            Self::Failed(HandshakeFailure::GaveWay) => "gave-way",
+            Self::Failed(HandshakeFailure::Stopped) => return None,
+        })
+    }
 }
 
 impl ServerTls {
@@ -88,7 +118,7 @@ impl ServerTls {
             match stream.peek(&mut first).await {
                 Ok(1) if first[0] == HANDSHAKE_RECORD => {}
                 Ok(1) => return HandshakeResult::Plain(stream),
-                _ => return HandshakeResult::Failed, // it has only looked whether the port is open
+                _ => return HandshakeResult::Failed(HandshakeFailure::Silent),
             }
             let acceptor = TlsAcceptor::from(self.config.load_full());
             match acceptor.accept(stream).into_fallible().await {
@@ -96,20 +126,22 @@ impl ServerTls {
                 Err((error, stream)) => {
                     self.log_failure(&error, &stream);
                     linger(stream).await;
-                    HandshakeResult::Failed
+                    HandshakeResult::Failed(HandshakeFailure::Refused)
                 }
             }
         };
-        let why = tokio::select! {
+        let (failure, why) = tokio::select! {
             shaken = timeout_at(deadline, shaken) => match shaken {
                 Ok(shaken) => return shaken,
-                Err(_) => "it took too long",
+                Err(_) => (HandshakeFailure::TimedOut, "it took too long"),
             },
-            () = slot.gives_way() => "too many are under way, and it has waited longest",
-            () = stopping.cancelled() => "the server stops",
+            () = slot.gives_way() => {
+                (HandshakeFailure::GaveWay, "too many are under way, and it has waited longest")
+            }
+            () = stopping.cancelled() => (HandshakeFailure::Stopped, "the server stops"),
         };
         tracing::debug!("a TLS handshake was broken off: {why}");
-        HandshakeResult::Failed
+        HandshakeResult::Failed(failure)
     }
 
     /// Says why a handshake has failed: of certificates to whoever runs the node, since it may be a node of the cluster
