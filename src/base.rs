@@ -6,6 +6,9 @@ pub mod clock;
 pub mod failpoint;
 pub mod hash;
 pub mod limits;
+pub mod line_budget;
+#[cfg(test)]
+pub(crate) mod log_capture;
 pub mod metrics;
 pub mod position;
 pub mod reload;

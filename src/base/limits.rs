@@ -304,7 +304,10 @@ pub const PASSWORDS_AT_ONCE: usize = 2;
 /// Authorization headers that a serving thread remembers as right: of more, each costs a look-up.
 pub const REMEMBERED_HEADERS: usize = 8;
 /// Lines a second of the audit log; of more, only the number is told.
-pub const AUDIT_LINES_PER_SECOND: u32 = 100;
+pub const AUDIT_LINES_PER_SECOND: u64 = 100;
+/// Lines a second that the node's log has about slow requests; of more, as behind a disk that hangs, only the number is
+/// told.
+pub const SLOW_LINES_PER_SECOND: u64 = 10;
 /// The first pause after an exchange that failed is random below this, in milliseconds; it doubles …
 pub const RETRY_MIN_MS: u64 = 50;
 /// … up to this.

@@ -1,11 +1,11 @@
 //! The audit log: a JSON object a line, for each request that was refused for its right, and each that administers.
 //!
 //! Many such requests must not fill the disk: some lines a second are written, and the number of those that were left
-//! out is in the next one. No line has a secret, and none has words or keys: routes are told as the table of
-//! routes has them.
+//! out is in the next one, or in one of its own when the node stops. No line has a secret, and none has words or keys:
+//! routes are told as the table of routes has them.
 #![allow(clippy::disallowed_methods, reason = "the audit log lies beside the database, not in it")]
 
-use crate::base::limits::AUDIT_LINES_PER_SECOND;
+use crate::base::{limits::AUDIT_LINES_PER_SECOND, line_budget::LineBudget};
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::{
@@ -54,10 +54,20 @@ fn is_none(number: &u64) -> bool {
 #[derive(Debug)]
 struct OpenAudit {
     file: File,
-    /// The second, since 1970, in which `lines` were written.
-    second: u64,
-    lines: u32,
-    left_out: u64,
+    lines: LineBudget,
+    /// The time of the last event that was left out.
+    left_out_ms: u64,
+}
+
+impl OpenAudit {
+    fn write(&mut self, event: &AuditEvent<'_>, left_out: u64) {
+        let Ok(mut line) = serde_json::to_vec(&AuditLine { event, left_out }) else { return };
+        line.push(b'\n');
+        if let Err(error) = self.file.write_all(&line) {
+            self.lines.leave_out(left_out + 1);
+            tracing::error!(%error, "the audit log cannot be written to");
+        }
+    }
 }
 
 /// The audit log of a node, if it has one.
@@ -72,7 +82,7 @@ impl AuditLog {
     pub fn open(path: Option<&Path>) -> io::Result<Self> {
         let Some(path) = path else { return Ok(Self(None)) };
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-        Ok(Self(Some(Mutex::new(OpenAudit { file, second: 0, lines: 0, left_out: 0 }))))
+        Ok(Self(Some(Mutex::new(OpenAudit { file, lines: LineBudget::new(AUDIT_LINES_PER_SECOND), left_out_ms: 0 }))))
     }
 
     /// Returns whether anything is written down.
@@ -84,21 +94,22 @@ impl AuditLog {
     pub fn note(&self, event: &AuditEvent<'_>) {
         let Some(open) = &self.0 else { return };
         let mut open = open.lock();
-        let second = event.unix_ms / 1_000;
-        if second != open.second {
-            (open.second, open.lines) = (second, 0);
+        match open.lines.admit(event.unix_ms) {
+            Some(left_out) => open.write(event, left_out),
+            None => open.left_out_ms = event.unix_ms,
         }
-        if open.lines == AUDIT_LINES_PER_SECOND {
-            open.left_out += 1;
-            return;
-        }
-        open.lines += 1;
-        let left_out = std::mem::take(&mut open.left_out);
-        let Ok(mut line) = serde_json::to_vec(&AuditLine { event, left_out }) else { return };
-        line.push(b'\n');
-        if let Err(error) = open.file.write_all(&line) {
-            open.left_out = left_out + 1;
-            tracing::error!(%error, "the audit log cannot be written to");
+    }
+
+    /// Writes down how many events have no line, of which no later line can tell.
+    pub fn note_rest(&self) {
+        let Some(open) = &self.0 else { return };
+        let mut open = open.lock();
+        let left_out = open.lines.take_left_out();
+        if left_out > 0 {
+            let (unix_ms, route, decision) = (open.left_out_ms, "(the node stops)", "left out");
+            let event =
+                AuditEvent { unix_ms, address: None, user: None, token: None, route, namespace: None, decision };
+            open.write(&event, left_out);
         }
     }
 }
@@ -122,12 +133,21 @@ mod tests {
             decision: "forbidden",
         };
         (0..AUDIT_LINES_PER_SECOND + 50).for_each(|_| log.note(&event));
-        log.note(&AuditEvent { unix_ms: 2_000, ..event });
+        log.note(&AuditEvent { unix_ms: 2_000, ..event.clone() });
+        (0..AUDIT_LINES_PER_SECOND + 6).for_each(|_| log.note(&AuditEvent { unix_ms: 2_345, ..event.clone() }));
+        log.note_rest();
+        log.note_rest();
         let text = std::fs::read_to_string(&path).expect("it is there");
         let lines: Vec<serde_json::Value> =
             text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-        assert_eq!(lines.len(), AUDIT_LINES_PER_SECOND as usize + 1);
+        let most = AUDIT_LINES_PER_SECOND as usize;
+        assert_eq!(lines.len(), 2 * most + 1, "a second has so many, and the rest one");
         assert_eq!((&lines[0]["user"], lines[0].get("left_out")), (&"a\"\n".into(), None));
-        assert_eq!(lines.last().expect("a line")["left_out"], 50);
+        assert_eq!(lines[most]["left_out"], 50);
+        let rest = &lines[2 * most];
+        assert_eq!(
+            (&rest["left_out"], &rest["unix_ms"], &rest["decision"]),
+            (&7.into(), &2_345.into(), &"left out".into())
+        );
     }
 }

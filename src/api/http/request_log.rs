@@ -1,7 +1,7 @@
 //! The requests in the log: a line for each at level `debug`, and at `warn` for those that were slow. The words that
 //! were asked for, which the query holds, are not in it.
 
-use crate::base::metrics::MethodLabel;
+use crate::base::{limits::SLOW_LINES_PER_SECOND, line_budget::LineBudget, metrics::MethodLabel};
 use parking_lot::Mutex;
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -9,9 +9,6 @@ use std::{
 };
 use tokio::time::Instant;
 use tracing::Level;
-
-/// Slow requests that get a line of their own in a second; of more, only the number is told.
-const TOLD_A_SECOND: u32 = 10;
 
 /// Returns whether requests are logged. If not, nothing is formatted for the log.
 #[inline]
@@ -31,20 +28,14 @@ pub(super) fn write(method: &str, path: &str, status: u16, took: Duration) {
 pub(super) struct RequestLog {
     /// Microseconds that a request may take; the greatest number logs none.
     bound_us: AtomicU64,
-    told: Mutex<ToldRequests>,
-}
-
-/// What was told of slow requests within a second.
-#[derive(Debug, Default)]
-struct ToldRequests {
-    since: Option<Instant>,
-    lines: u32,
-    left_out: u64,
+    begun: Instant,
+    lines: Mutex<LineBudget>,
 }
 
 impl RequestLog {
     pub(super) fn new(bound: Option<Duration>) -> Self {
-        let log = Self { bound_us: AtomicU64::new(0), told: Mutex::default() };
+        let lines = Mutex::new(LineBudget::new(SLOW_LINES_PER_SECOND));
+        let log = Self { bound_us: AtomicU64::new(0), begun: Instant::now(), lines };
         log.set_bound(bound);
         log
     }
@@ -58,47 +49,71 @@ impl RequestLog {
     /// Logs a request where it is to be logged; `route` is its label.
     #[inline]
     pub(super) fn answered(&self, route: &'static str, method: MethodLabel, path: &str, status: u16, took: Duration) {
-        if took.as_micros() > u128::from(self.bound_us.load(Ordering::Relaxed)) {
-            self.tell(route, method, status, took);
-        }
+        self.answered_together(route, method, status, (1, took));
         if is_on() {
             write(method.name(), path, status, took);
         }
     }
 
+    /// Logs so many requests, each of which took so long, if that is slow.
+    #[inline]
+    pub(super) fn answered_together(
+        &self,
+        route: &'static str,
+        method: MethodLabel,
+        status: u16,
+        (requests, each): (u64, Duration),
+    ) {
+        if each.as_micros() > u128::from(self.bound_us.load(Ordering::Relaxed)) {
+            (0..requests).for_each(|_| self.tell(route, method, status, each));
+        }
+    }
+
     #[cold]
     fn tell(&self, route: &'static str, method: MethodLabel, status: u16, took: Duration) {
-        let Some(left_out) = self.told.lock().admit(Instant::now()) else { return };
+        let now_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let Some(left_out) = self.lines.lock().admit(now_ms) else { return };
         let (method, duration_ms) = (method.name(), u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
         tracing::warn!(target: "memdb::slow", method, route, status, duration_ms, left_out, "slow request");
     }
-}
 
-impl ToldRequests {
-    /// Returns how many were left out since the last line, if there is room for another.
-    fn admit(&mut self, now: Instant) -> Option<u64> {
-        if self.since.is_none_or(|since| now - since >= Duration::from_secs(1)) {
-            (self.since, self.lines) = (Some(now), 0);
+    /// Tells the number of slow requests that have no line, of which no later line can tell.
+    pub(super) fn tell_rest(&self) {
+        let left_out = self.lines.lock().take_left_out();
+        if left_out > 0 {
+            tracing::warn!(target: "memdb::slow", left_out, "more slow requests, which have no line");
         }
-        if self.lines == TOLD_A_SECOND {
-            self.left_out += 1;
-            return None;
-        }
-        self.lines += 1;
-        Some(std::mem::take(&mut self.left_out))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::log_capture::captured;
 
     #[test]
-    fn some_slow_requests_a_second_get_a_line_and_the_others_are_counted() {
-        let (mut told, begun) = (ToldRequests::default(), Instant::now());
-        let lines = (0..25).filter_map(|_| told.admit(begun)).collect::<Vec<_>>();
-        assert_eq!(lines, [0; TOLD_A_SECOND as usize]);
-        assert_eq!(told.admit(begun + Duration::from_secs(1)), Some(15));
-        assert_eq!(told.admit(begun + Duration::from_secs(1)), Some(0));
+    fn some_slow_requests_a_second_get_a_line_and_the_others_are_counted_to_the_last() {
+        let log = RequestLog::new(Some(Duration::from_secs(1)));
+        let said = captured(|| {
+            log.answered_together("wordcount", MethodLabel::Get, 200, (15, Duration::from_secs(2)));
+            log.answered_together("wordcount", MethodLabel::Get, 200, (9, Duration::from_millis(900)));
+            log.tell_rest();
+            log.tell_rest();
+        });
+        let lines: Vec<_> = said.lines().collect();
+        assert_eq!(lines.len() as u64, SLOW_LINES_PER_SECOND + 1, "{said}");
+        let first = "slow request method=\"GET\" route=\"wordcount\" status=200 duration_ms=2000 left_out=0";
+        assert!(lines[0].contains(first), "{said}");
+        assert!(lines[10].contains("more slow requests, which have no line left_out=5"), "{said}");
+    }
+
+    #[test]
+    fn without_a_bound_nothing_is_slow() {
+        let log = RequestLog::new(None);
+        let said = captured(|| {
+            log.answered_together("top", MethodLabel::Get, 200, (3, Duration::from_secs(1 << 40)));
+            log.tell_rest();
+        });
+        assert_eq!(said, "");
     }
 }

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     api::{
+        auth::AccessControl,
         error::{ApiError, ErrorKind},
         service::watch::SharedRankings,
         service::{ClusterStatsSource, RoleContext, RoleSlots, Service},
@@ -44,6 +45,7 @@ pub struct HttpServer {
     connections: Arc<Budget>,
     watchers: Arc<Budget>,
     request_log: Arc<RequestLog>,
+    access: Arc<AccessControl>,
     metrics: Arc<NodeMetrics>,
     /// Connections that one address may have, as at the start.
     per_address: Option<usize>,
@@ -68,7 +70,7 @@ impl HttpServer {
             metrics: Arc::clone(&api.metrics),
             refusal: refusal_of_connection,
         };
-        let metrics = Arc::clone(&api.metrics);
+        let (metrics, of_users) = (Arc::clone(&api.metrics), Arc::clone(&api.access));
         let is_protected = api.tls.server().is_some();
         let mut roles = RoleSlots::new();
         let budgets = Budgets::new(&settings, shares);
@@ -119,8 +121,8 @@ impl HttpServer {
             });
         }
         let listener = Listener::start(socket, protocol, servers)?;
-        let per_address = settings.max_connections_per_address;
-        Ok(Self { listener, roles, connections, watchers, request_log, metrics, per_address, is_protected })
+        let (access, per_address) = (of_users, settings.max_connections_per_address);
+        Ok(Self { listener, roles, connections, watchers, request_log, access, metrics, per_address, is_protected })
     }
 
     /// Gives the numbers of the node.
@@ -176,7 +178,10 @@ impl HttpServer {
     /// runtime.
     pub fn stop(self, deadline: Duration) -> bool {
         self.roles.end_streams();
-        self.listener.stop(deadline)
+        let was_clean = self.listener.stop(deadline);
+        self.request_log.tell_rest();
+        self.access.audit.note_rest();
+        was_clean
     }
 }
 
