@@ -35,6 +35,7 @@ impl EntryTally {
         for (route, by_status) in ROUTES.iter().zip(self.0) {
             for (status, requests) in STATUSES.into_iter().zip(by_status).filter(|(_, requests)| *requests > 0) {
                 state.service.metrics.answered(*route as usize, MethodLabel::Get, status, requests, each);
+                state.request_log.answered_together(route.name(), MethodLabel::Get, status, (requests, each));
                 *(if status == 404 { &mut misses } else { &mut hits }) += requests;
             }
         }

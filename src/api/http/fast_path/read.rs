@@ -87,6 +87,7 @@ impl FastPathResponder {
         ] {
             if requests > 0 {
                 state.service.metrics.answered(route as usize, MethodLabel::Get, status, requests, each);
+                state.request_log.answered_together(route.name(), MethodLabel::Get, status, (requests, each));
                 if request_log::is_on() {
                     (0..requests).for_each(|_| request_log::write("GET", path, status, each));
                 }
@@ -213,10 +214,13 @@ fn count(query: &str, current: &ServedDatabase, body: &mut Vec<u8>) -> Option<Po
 #[cfg(test)]
 mod tests {
     use super::{
-        super::super::head::{HeadScan, field_space, scan},
+        super::super::{
+            head::{HeadScan, field_space, scan},
+            test_support,
+        },
         *,
     };
-    use crate::base::position::Position;
+    use crate::base::{log_capture::captured, position::Position};
 
     /// Looks at a head; false if no plain read was found in it.
     fn look(bytes: &[u8], check: impl FnOnce(Option<(&[u8], ReadRequest<'_>)>)) {
@@ -229,6 +233,26 @@ mod tests {
 
     fn wordcount(query: &str) -> ReadRequest<'_> {
         ReadRequest::Wordcount { query, min_position: None, if_none_match: None }
+    }
+
+    #[test]
+    fn slow_turns_are_in_the_log_with_each_of_their_requests() {
+        let (state, mut responder) = (test_support::state(), FastPathResponder::default());
+        state.request_log.set_bound(Some(Duration::from_millis(5)));
+        let mut turn = |each| {
+            responder.answered.read = 2;
+            responder.answered.entries.add(0, 2);
+            captured(|| responder.count(&state, each))
+        };
+        assert_eq!(turn(Duration::from_millis(5)), "");
+        let said = turn(Duration::from_millis(7));
+        let of = |line: &str| said.matches(line).count();
+        assert_eq!(
+            of("slow request method=\"GET\" route=\"wordcount\" status=200 duration_ms=7 left_out=0"),
+            2,
+            "{said}"
+        );
+        assert_eq!(of("slow request method=\"GET\" route=\"cache\" status=404 duration_ms=7 left_out=0"), 1, "{said}");
     }
 
     #[test]
