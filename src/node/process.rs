@@ -5,7 +5,7 @@ use super::{
     reload::{self, RunningSettings},
     resources::{NodeListener, NodeResources},
     role_switch::RunningRole,
-    service_manager,
+    service_manager::{self, LifeSigns},
 };
 #[cfg(feature = "failpoints")]
 use crate::base::failpoint;
@@ -27,7 +27,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// The [`NodeError`] of a start that failed, or [`NodeError::Stop`] if the stop was not clean.
 pub fn run(resolved: ResolvedSettings, source: SettingsSource) -> Result<(), NodeError> {
     let ResolvedSettings { settings, origins } = resolved;
-    let NodeProcess { runtime, signals } = NodeProcess::begin()?;
+    let NodeProcess { runtime, signals, signs } = NodeProcess::begin()?;
     let held = NodeResources::take(&settings, Arc::new(MachineClock))?;
     let log = logging::start(&settings, settings.data_dir())?;
     held.listening.tls.log_expiry();
@@ -38,7 +38,8 @@ pub fn run(resolved: ResolvedSettings, source: SettingsSource) -> Result<(), Nod
     tracing::info!(address = %running.address(), "serving");
     service_manager::tell_ready();
     let signals = tokio::sync::Mutex::new(signals);
-    running.run(held, &settings, &runtime, || async { signals.lock().await.until_stopped(&reloads).await })
+    let stopped = || async { signals.lock().await.until_stopped(&reloads, &signs).await };
+    running.run(held, &settings, &runtime, &signs, stopped)
 }
 
 /// Runs a local replica until SIGTERM or SIGINT, or until its terminal is closed. On SIGHUP it reads `source` and
@@ -61,6 +62,7 @@ pub fn run_local_replica(resolved: ResolvedSettings, source: SettingsSource) -> 
     tracing::info!(address = %following.address(), "serving");
     service_manager::tell_ready();
     let ended = following.ended();
+    process.signs.run(None);
     process.until_stopped(&listening.reloads, async move { ended.cancelled().await });
     following.stop()
 }
@@ -77,6 +79,7 @@ fn tell_warning(listening: &NodeListener) {
 struct NodeProcess {
     runtime: tokio::runtime::Runtime,
     signals: SignalStreams,
+    signs: LifeSigns,
 }
 
 impl NodeProcess {
@@ -84,16 +87,19 @@ impl NodeProcess {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let signals = runtime.block_on(async { survive_large_files().and_then(|()| SignalStreams::new()) })?;
         arm_failpoint();
-        Ok(Self { runtime, signals })
+        let signs = LifeSigns::default();
+        service_manager::watch(&signs)?;
+        Ok(Self { runtime, signals, signs })
     }
 
     fn until_stopped(&mut self, reloads: &ReloadList, died: impl Future<Output = ()>) {
         let why = self.runtime.block_on(async {
             tokio::select! {
-                signal = self.signals.until_stopped(reloads) => signal,
+                signal = self.signals.until_stopped(reloads, &self.signs) => signal,
                 () = died => "its main thread has died",
             }
         });
+        self.signs.pause();
         tracing::info!(why, "stopping");
     }
 }
@@ -133,11 +139,11 @@ impl SignalStreams {
         })
     }
 
-    /// Waits for a signal that ends the process. Meanwhile it reads anew what has changed, or all on SIGHUP, and tells
-    /// the service manager that the process lives.
-    async fn until_stopped(&mut self, reloads: &ReloadList) -> &'static str {
+    /// Waits for a signal that ends the process. Meanwhile it reads anew what has changed, or all on SIGHUP, and gives
+    /// signs of life.
+    async fn until_stopped(&mut self, reloads: &ReloadList, signs: &LifeSigns) -> &'static str {
         let mut looks = interval(LOOK_INTERVAL);
-        let mut watchdog = service_manager::watchdog_interval().map(interval);
+        let mut beats = service_manager::beat_interval().map(interval);
         let why = loop {
             tokio::select! {
                 _ = self.terminate.recv() => break "SIGTERM",
@@ -152,7 +158,7 @@ impl SignalStreams {
                     service_manager::tell_ready();
                 }
                 _ = looks.tick() => reload::log_reports(&reloads.reload_changed()),
-                () = next_tick(&mut watchdog) => service_manager::tell_alive(),
+                () = next_tick(&mut beats) => signs.beat(),
             }
         };
         service_manager::tell_stopping();

@@ -9,12 +9,13 @@ use super::{
     LeaderNode, MachineClock, NodeError, ReplicaNode,
     promote::promote,
     resources::{NodeResources, STOP_GRACE},
+    service_manager::LifeSigns,
 };
 use crate::{
     base::clock::Clock,
     base::failpoint,
     config::{NodeSettings, StartRole},
-    engine::leader::Successor,
+    engine::leader::{Leader, Successor},
     net::peer_credentials::PeerCredentials,
     replication::{ElectedLeader, leads_at_start},
     storage::disk::Disk,
@@ -83,6 +84,14 @@ impl RunningRole {
         match self {
             RunningRole::Leading(leading) => leading.address(),
             RunningRole::Following(following) => following.address(),
+        }
+    }
+
+    /// The way to the Writer, while this node leads.
+    fn leader(&self) -> Option<&Leader> {
+        match self {
+            RunningRole::Leading(leading) => Some(leading.leader()),
+            RunningRole::Following(_) => None,
         }
     }
 
@@ -183,16 +192,19 @@ impl RunningRole {
         held: NodeResources,
         settings: &NodeSettings,
         runtime: &Runtime,
+        signs: &LifeSigns,
         mut stopped: impl FnMut() -> F,
     ) -> Result<(), NodeError> {
         let credentials = held.listening.credentials(settings);
         loop {
+            signs.run(self.leader());
             let turn = runtime.block_on(async {
                 tokio::select! {
                     why = stopped() => RoleChange::Stop(why),
                     turn = self.turn(settings, &credentials) => turn,
                 }
             });
+            signs.pause();
             if let RoleChange::Stop(why) = turn {
                 tracing::info!(why, "stopping");
                 drop(held); // so that nobody waits in the listener's queue
@@ -232,7 +244,7 @@ impl SwitchingNode {
         let stop = stopping.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new().name("memdb-roles".into()).spawn(move || {
-            running.run(held, &settings, &runtime, || async {
+            running.run(held, &settings, &runtime, &LifeSigns::default(), || async {
                 stop.cancelled().await;
                 "it is told to"
             })

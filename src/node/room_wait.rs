@@ -109,6 +109,7 @@ impl RoomWait {
                         let refusal = leader.refusal().unwrap_or(WriteError::DiskFull);
                         let _ = reply.send(Err(refusal)); // whoever asked may have gone
                     }
+                    LeaderEvent::Probe(sign) => drop(sign.send(())), // whoever asked may have gone
                     LeaderEvent::Replica(..)
                     | LeaderEvent::Synced(..)
                     | LeaderEvent::SnapshotEnded(..)

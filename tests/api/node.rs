@@ -196,7 +196,7 @@ fn write(leader: &Leader, mut writer: Writer<memdb::engine::leader::WriteReply>,
                 LeaderEvent::Write(submission) => batches.push(submission),
                 LeaderEvent::Stop | LeaderEvent::HandOver => stop = true,
                 LeaderEvent::Replica(..) => unreachable!("it has none"),
-                LeaderEvent::Offer(..) => {} // whoever has sent it hears nothing
+                LeaderEvent::Offer(..) | LeaderEvent::Probe(_) => {} // whoever has sent it hears nothing
                 LeaderEvent::Synced(..) | LeaderEvent::SnapshotEnded(..) | LeaderEvent::FilesChecked(..) => {
                     unreachable!("syncs are done here, snapshots never")
                 }

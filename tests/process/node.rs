@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "a test of the real process and its files")]
 
 mod logs;
+mod service;
 mod whole_posts;
 
 use assert_cmd::Command;

@@ -84,6 +84,12 @@ impl Start {
         self
     }
 
+    /// Sets a variable of its environment.
+    pub fn variable(mut self, name: &'static str, value: &str) -> Self {
+        self.environment.push((name, value.to_owned()));
+        self
+    }
+
     /// Runs it within a network namespace.
     pub fn within(mut self, namespace: &str) -> Self {
         self.within = ["ip", "netns", "exec", namespace].map(str::to_owned).into();

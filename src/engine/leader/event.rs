@@ -28,6 +28,8 @@ pub enum LeaderEvent {
     SnapshotEnded(Result<PublishedSnapshot, crate::storage::file_header::FileError>, u64),
     /// Another node asks, or is about to lead.
     Offer(Bytes, oneshot::Sender<AppendAnswer>),
+    /// Somebody looks whether the thread goes on, and hears that it does.
+    Probe(oneshot::Sender<()>),
     /// No more writes come: answer those that wait, sync, and end.
     Stop,
     /// As [`LeaderEvent::Stop`], and soon: the next role of this process waits.

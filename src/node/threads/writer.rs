@@ -152,6 +152,7 @@ impl WriterThread {
                 self.writer.snapshot_ended(&result, took_ms);
             }
             LeaderEvent::FilesChecked(check, found) => self.writer.files_checked(&check, &found, &mut self.actions),
+            LeaderEvent::Probe(sign) => drop(sign.send(())), // whoever asked may have gone
             LeaderEvent::Stop => self.stopping = true,
             LeaderEvent::HandOver => (self.stopping, self.hands_over) = (true, true),
         }

@@ -1,8 +1,9 @@
 //! What the handle of a leader tells: whether writes would be taken now, and if not, why.
 
-use super::{Leader, LeaderChannel};
+use super::{Leader, LeaderChannel, LeaderEvent};
 use crate::data::{command::WriteError, counters::QueueTotals};
 use std::sync::{Arc, atomic::Ordering};
+use tokio::sync::oneshot;
 
 impl Leader {
     /// Gives the reason for which a write would be refused now, whatever is in it; `None`: it would be taken.
@@ -21,6 +22,14 @@ impl Leader {
             let is_full = disk_full.load(Ordering::Relaxed) || no_room.load().is_some();
             is_full.then_some(WriteError::DiskFull)
         }
+    }
+
+    /// Asks the Writer's thread for a sign of life, behind what it was given before. The channel is closed without one
+    /// if the thread has ended.
+    pub fn probe(&self) -> oneshot::Receiver<()> {
+        let (reply, sign) = oneshot::channel();
+        self.send(LeaderEvent::Probe(reply));
+        sign
     }
 
     /// The write path's numbers for `/status`.
