@@ -33,7 +33,7 @@ pub fn run(resolved: ResolvedSettings, source: SettingsSource) -> Result<(), Nod
     held.listening.tls.log_expiry();
     tell_warning(&held.listening);
     let (reloads, server) = (held.listening.reloads.clone(), held.listening.server.clone());
-    reloads.add(Arc::new(RunningSettings::new(source, origins, log.filter, server)));
+    reloads.add(Arc::new(RunningSettings::new(source, (&settings, origins), log.filter, server)));
     let running = RunningRole::open(&held, &settings)?;
     tracing::info!(address = %running.address(), "serving");
     service_manager::tell_ready();
@@ -57,7 +57,7 @@ pub fn run_local_replica(resolved: ResolvedSettings, source: SettingsSource) -> 
     listening.tls.log_expiry();
     tell_warning(&listening);
     let server = listening.server.clone();
-    listening.reloads.add(Arc::new(RunningSettings::new(source, origins, log.filter, server)));
+    listening.reloads.add(Arc::new(RunningSettings::new(source, (&settings, origins), log.filter, server)));
     let following = FileFollowerNode::open(&listening, &settings, Arc::new(MachineClock))?;
     tracing::info!(address = %following.address(), "serving");
     service_manager::tell_ready();

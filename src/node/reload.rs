@@ -3,7 +3,8 @@
 use super::{logging::LogFilter, resources::RunningServer};
 use crate::{
     base::reload::{ReloadList, ReloadReport, ReloadablePart},
-    config::{ResolvedSettings, SettingOrigin},
+    config::{NodeSettings, ResolvedSettings, SettingOrigin},
+    net::address_limits::AddressShares,
 };
 use parking_lot::Mutex;
 
@@ -16,22 +17,59 @@ pub type SettingsSource = Box<dyn Fn() -> Result<ResolvedSettings, String> + Sen
 /// The settings that take effect at once.
 const AT_ONCE: [&str; 4] = ["log", "max-connections", "max-watchers", "slow-request"];
 
+/// Limits that are a part of `max-connections` where nobody says a number; none where somebody does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ConnectionParts {
+    watchers: Option<usize>,
+    per_address: Option<usize>,
+}
+
+impl ConnectionParts {
+    fn of(settings: &NodeSettings) -> Self {
+        let is_auto = settings.max_connections_per_address.is_none();
+        let shares = AddressShares::new(None, settings.max_connections);
+        Self {
+            watchers: settings.max_watchers.is_none().then(|| settings.watchers()),
+            per_address: is_auto.then(|| shares.connections()),
+        }
+    }
+
+    /// A line for the log about each that is another now.
+    fn changes(self, before: Self) -> impl Iterator<Item = String> {
+        let limits = [
+            ("max-watchers", self.watchers, before.watchers),
+            ("max-connections-per-address", self.per_address, before.per_address),
+        ];
+        limits.into_iter().filter_map(|(name, now, before)| {
+            let (now, before) = (now?, before?);
+            (now != before).then(|| format!("{name} is \"auto\": {now}, was {before}"))
+        })
+    }
+}
+
+/// The settings in force, as they were last said.
+struct SettingsInForce {
+    origins: Vec<SettingOrigin>,
+    parts: ConnectionParts,
+}
+
 /// The settings of a running node.
 pub(super) struct RunningSettings {
     source: SettingsSource,
-    in_force: Mutex<Vec<SettingOrigin>>,
+    in_force: Mutex<SettingsInForce>,
     filter: LogFilter,
     server: RunningServer,
 }
 
 impl RunningSettings {
-    /// `in_force`: the values that the node was started with.
+    /// `settings`, from `origins`: what the node was started with.
     pub(super) fn new(
         source: SettingsSource,
-        in_force: Vec<SettingOrigin>,
+        (settings, origins): (&NodeSettings, Vec<SettingOrigin>),
         filter: LogFilter,
         server: RunningServer,
     ) -> Self {
+        let in_force = SettingsInForce { origins, parts: ConnectionParts::of(settings) };
         Self { source, in_force: Mutex::new(in_force), filter, server }
     }
 }
@@ -49,17 +87,19 @@ impl ReloadablePart for RunningSettings {
     fn reload(&self) -> Result<Vec<String>, String> {
         let ResolvedSettings { settings, origins } = (self.source)()?;
         let mut in_force = self.in_force.lock();
-        let (changed, mut lines): (Vec<_>, _) = (differences(&in_force, &origins), Vec::new());
+        let (changed, mut lines): (Vec<_>, _) = (differences(&in_force.origins, &origins), Vec::new());
         self.filter.set(&settings.log)?;
         self.server.set_limits(&settings);
         for (number, name, line) in changed {
             if AT_ONCE.contains(&name) {
-                in_force[number] = origins[number].clone();
+                in_force.origins[number] = origins[number].clone();
                 lines.push(line);
             } else {
                 lines.push(format!("{line}; it takes effect at the next start"));
             }
         }
+        let parts = ConnectionParts::of(&settings);
+        lines.extend(parts.changes(std::mem::replace(&mut in_force.parts, parts)));
         if lines.is_empty() {
             lines.push("nothing has changed".to_owned());
         }
@@ -106,7 +146,13 @@ mod tests {
         },
     };
 
-    const FILES: [&str; 4] = ["log = \"info\"", "log = \"debug\"\nport = 9090", "log = \"\"\"", "log = \"debug\""];
+    const FILES: [&str; 5] = [
+        "log = \"info\"\nmax-connections = 1000",
+        "log = \"debug\"\nmax-connections = 1000\nport = 9090",
+        "log = \"\"\"",
+        "log = \"debug\"\nmax-connections = 1000",
+        "log = \"debug\"\nmax-connections = 500",
+    ];
 
     fn resolved(file: &str) -> Result<ResolvedSettings, String> {
         let read_file = |path: &Path| match path == Path::new("memdb.toml") {
@@ -122,12 +168,13 @@ mod tests {
     #[test]
     fn what_can_change_does_and_what_cannot_is_told_each_time_until_the_node_is_started_again() {
         let number = Arc::new(AtomicUsize::new(1));
-        let begun = resolved(FILES[0]).expect("they are right").origins;
+        let begun = resolved(FILES[0]).expect("they are right");
         let source = {
             let number = Arc::clone(&number);
             Box::new(move || resolved(FILES[number.load(Ordering::Relaxed)]))
         };
         let (filter, _layer) = LogFilter::new("info").expect("a level");
+        let begun = (&begun.settings, begun.origins);
         let running = RunningSettings::new(source, begun, filter, RunningServer::default());
         let port = "port is \"9090\", was \"8080\"; it takes effect at the next start";
         assert_eq!(running.reload(), Ok(vec![port.to_owned(), "log is \"debug\", was \"info\"".to_owned()]));
@@ -136,5 +183,12 @@ mod tests {
         assert!(running.reload().expect_err("it is no TOML").contains("memdb.toml"));
         number.store(3, Ordering::Relaxed);
         assert_eq!(running.reload(), Ok(vec!["nothing has changed".to_owned()]));
+        number.store(4, Ordering::Relaxed);
+        let lines = [
+            "max-connections is \"500\", was \"1000\"",
+            "max-watchers is \"auto\": 250, was 500",
+            "max-connections-per-address is \"auto\": 125, was 250",
+        ];
+        assert_eq!(running.reload(), Ok(lines.map(str::to_owned).into()));
     }
 }

@@ -80,10 +80,20 @@ fn a_hang_up_reads_the_settings_anew_line_by_line() {
     ] {
         wait_until(line, || leader.said().contains(line));
     }
-    let metrics = testkit::client::new_client().get(format!("{}/metrics", leader.url)).send().and_then(Response::text);
-    let metrics = metrics.expect("it serves");
-    assert!(metrics.contains("\nmemdb_watchers_limit 20\n"), "{metrics}");
-    assert!(metrics.contains("\nmemdb_keys_limit 1000\n"), "it is not in force yet: {metrics}");
+    let metrics = || {
+        let metrics = testkit::client::new_client().get(format!("{}/metrics", leader.url)).send();
+        metrics.and_then(Response::text).expect("it serves")
+    };
+    assert!(metrics().contains("\nmemdb_watchers_limit 20\n"), "{}", metrics());
+    assert!(metrics().contains("\nmemdb_keys_limit 1000\n"), "it is not in force yet: {}", metrics());
+    for (connections, line) in
+        [("300", "max-watchers is \"auto\", was \"20\""), ("200", "max-watchers is \"auto\": 100, was 150")]
+    {
+        fs::write(&file, format!("log = \"debug\"\nmax-connections = {connections}\n")).expect("written");
+        leader.signal(Signal::HUP);
+        wait_until(line, || leader.said().contains(line));
+    }
+    assert!(metrics().contains("\nmemdb_watchers_limit 100\n"), "it follows the connections: {}", metrics());
     fs::write(&file, "log = 17").expect("written");
     leader.signal(Signal::HUP);
     let kept = "cannot be read anew, and stays as it was";
