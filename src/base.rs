@@ -14,4 +14,5 @@ pub mod position;
 pub mod reload;
 pub mod retry;
 pub mod secret;
+pub mod trace;
 pub mod web_origin;

@@ -28,6 +28,8 @@ mod role_switch;
 mod room_wait;
 mod service_manager;
 mod threads;
+#[cfg(feature = "opentelemetry")]
+mod trace_export;
 
 pub use error::NodeError;
 pub use file_follower_node::FileFollowerNode;

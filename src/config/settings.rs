@@ -66,6 +66,8 @@ pub struct NodeSettings {
     pub max_watchers: Option<usize>,
     /// Requests that take longer are logged; in milliseconds.
     pub slow_request_ms: Option<u64>,
+    /// The collector that spans are sent to.
+    pub otlp_endpoint: Option<String>,
     /// Threads that serve requests.
     pub threads: usize,
     /// The origin of values that the cache does not have, if there is one.
@@ -177,6 +179,13 @@ fn unless<T>(word: &str, text: &str, parse: impl Fn(&str) -> Result<T, String>) 
 fn address(text: &str) -> Result<IpAddr, String> {
     let text = if text == "localhost" { "127.0.0.1" } else { text };
     text.parse().map_err(|_| "give an IP address, such as 127.0.0.1 or ::1".to_owned())
+}
+
+fn otlp_endpoint(text: &str) -> Result<String, String> {
+    if cfg!(not(feature = "opentelemetry")) {
+        return Err("this memdb cannot send spans: build it with --features opentelemetry".to_owned());
+    }
+    value::url(text)
 }
 
 fn log_filter(text: &str) -> Result<String, String> {
@@ -340,6 +349,7 @@ impl NodeSettings {
             max_connections_per_address: given.read("max-connections-per-address", |text| {
                 unless(AUTO, text, |text| value::number(text, &(1..=1_000_000)))
             })?,
+            otlp_endpoint: given.read("otlp-endpoint", |text| unless(NONE, text, otlp_endpoint))?,
             slow_request_ms: given.read("slow-request", |text| {
                 unless(NONE, text, |text| value::time_ms(text, &(1..=LONGEST_SLOW_REQUEST_MS)))
             })?,

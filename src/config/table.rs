@@ -369,6 +369,14 @@ pub(super) const SETTINGS: &[SettingSpec] = &[
         ..ROW
     },
     SettingSpec {
+        name: "otlp-endpoint",
+        value_name: "URL",
+        defaults: every!(NONE),
+        help: "Collector of OpenTelemetry that spans are sent to, as http://host:4318; only in builds with the feature \
+               opentelemetry, and requests then take the slower path",
+        ..ROW
+    },
+    SettingSpec {
         name: "slow-request",
         value_name: "TIME",
         defaults: every!("1s"),

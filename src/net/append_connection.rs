@@ -8,6 +8,7 @@ use super::{
     http_client::EXCHANGE_TIMEOUT, link_error::LinkError, node_stream::NodeStream, peer_credentials::PeerCredentials,
     tls::client::ClientTls,
 };
+use crate::base::trace::TraceParent;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use reqwest::Url;
@@ -76,13 +77,13 @@ impl AppendConnection {
 
     /// Sends a body and gives the answer. It may arrive twice: where a kept connection turns out to be closed, it is
     /// sent again.
-    pub(super) async fn post(&self, parts: &[Bytes]) -> Result<HttpResponse, LinkError> {
+    pub(super) async fn post(&self, parts: &[Bytes], trace: &TraceParent) -> Result<HttpResponse, LinkError> {
         // Taken out, so that nobody finds the rest of an exchange that was given up.
         let kept = self.kept.lock().take();
         if let Some(mut connection) = kept
             && connection.stream.is_silent()
         {
-            match self.exchange(connection, parts).await {
+            match self.exchange(connection, parts, trace).await {
                 Err(ExchangeError::Closed(_)) => {}
                 Err(ExchangeError::Other(error)) => return Err(error),
                 Ok(answered) => return Ok(answered),
@@ -91,16 +92,21 @@ impl AppendConnection {
         // Once anew, and no more: whether to try again is for the leader's pauses to decide.
         let connecting = timeout(EXCHANGE_TIMEOUT, NodeStream::connect(&self.host, self.port, self.tls.as_ref()));
         let stream = connecting.await.map_err(|_| LinkError::Lost("no connection in time".to_owned()))??;
-        match self.exchange(OpenSocket { stream, buffer: Vec::new() }, parts).await {
+        match self.exchange(OpenSocket { stream, buffer: Vec::new() }, parts, trace).await {
             Err(ExchangeError::Closed(error)) => Err(error.into()),
             Err(ExchangeError::Other(error)) => Err(error),
             Ok(answered) => Ok(answered),
         }
     }
 
-    async fn exchange(&self, mut connection: OpenSocket, parts: &[Bytes]) -> Result<HttpResponse, ExchangeError> {
+    async fn exchange(
+        &self,
+        mut connection: OpenSocket,
+        parts: &[Bytes],
+        trace: &TraceParent,
+    ) -> Result<HttpResponse, ExchangeError> {
         let OpenSocket { stream, buffer } = &mut connection;
-        let sent = send(stream, buffer, &self.head, parts).await;
+        let sent = send(stream, buffer, (&self.head, trace), parts).await;
         // Also if not all was sent: a node that refuses a request need not take the whole of it.
         buffer.clear();
         let head = loop {
@@ -139,13 +145,22 @@ fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection")
 }
 
-async fn send(stream: &mut NodeStream, buffer: &mut Vec<u8>, head: &[u8], parts: &[Bytes]) -> io::Result<()> {
+async fn send(
+    stream: &mut NodeStream,
+    buffer: &mut Vec<u8>,
+    (head, trace): (&[u8], &TraceParent),
+    parts: &[Bytes],
+) -> io::Result<()> {
     let bytes: usize = parts.iter().map(Bytes::len).sum();
     // Records are small, and there may be thousands of them.
     buffer.clear();
     buffer.extend_from_slice(head);
     buffer.extend_from_slice(itoa::Buffer::new().format(bytes).as_bytes());
-    buffer.extend_from_slice(b"\r\n\r\n");
+    buffer.extend_from_slice(b"\r\n");
+    for (name, value) in trace.headers() {
+        [&*name, ": ", &*value, "\r\n"].into_iter().for_each(|part| buffer.extend_from_slice(part.as_bytes()));
+    }
+    buffer.extend_from_slice(b"\r\n");
     for part in parts {
         if buffer.len() + part.len() > TOGETHER_BYTES {
             stream.write_all(buffer).await?;
@@ -242,7 +257,7 @@ mod tests {
         let wire = AppendConnection::new(&url, "a/b", &credentials).expect("of HTTP");
         let mut answers = Vec::new();
         for _ in 0..requests {
-            answers.push(wire.post(parts).await);
+            answers.push(wire.post(parts, &TraceParent::default()).await);
         }
         drop(wire);
         (answers, node.await.expect("no panic"))
@@ -307,6 +322,6 @@ mod tests {
         let url = format!("http://{}/update", listener.local_addr().expect("bound")).parse().expect("an address");
         drop(listener);
         let wire = AppendConnection::new(&url, "a/b", &PeerCredentials::default()).expect("of HTTP");
-        assert!(matches!(wire.post(&[]).await, Err(LinkError::NothingThere)));
+        assert!(matches!(wire.post(&[], &TraceParent::default()).await, Err(LinkError::NothingThere)));
     }
 }

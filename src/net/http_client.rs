@@ -19,6 +19,14 @@ pub fn builder(tls: &ClientTls) -> ClientBuilder {
     builder.http1_only().no_proxy().redirect(redirect::Policy::none()).tcp_nodelay(true)
 }
 
+/// Begins the same client for a thread that waits for it.
+#[cfg(feature = "opentelemetry")]
+pub fn blocking(tls: &ClientTls) -> reqwest::blocking::ClientBuilder {
+    let tls = (**tls.config()).clone();
+    let builder = reqwest::blocking::Client::builder().tls_backend_preconfigured(tls);
+    builder.http1_only().no_proxy().redirect(redirect::Policy::none()).tcp_nodelay(true)
+}
+
 /// Walks an error and what has caused it, from the top.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| error.source())

@@ -10,6 +10,7 @@ use crate::{
     base::limits,
     base::position::{Epoch, PositionToken, Sequence},
     base::secret::Secret,
+    base::trace::TraceParent,
     replication::{AppendAnswer, HELLO_TYPE, NodeState, RECORDS_TYPE, SNAPSHOT_TYPE},
 };
 use bytes::Bytes;
@@ -79,7 +80,20 @@ impl PeerLink {
     /// [`LinkError::NothingThere`] or [`LinkError::Lost`] if no answer came within `patience`, [`LinkError::Refused`]
     /// if the replica did not take the append request, [`LinkError::Strange`] if its answer cannot be read.
     pub async fn append(&self, parts: &[Bytes], patience: Duration) -> Result<AppendAnswer, LinkError> {
-        let answered = tokio::time::timeout(patience, self.offers.post(parts)).await;
+        self.append_traced(parts, patience, &TraceParent::default()).await
+    }
+
+    /// As [`PeerLink::append`], at a place in a trace.
+    ///
+    /// # Errors
+    /// [`LinkError`] if no answer came within `patience`, or it refuses the records, or cannot be read.
+    pub async fn append_traced(
+        &self,
+        parts: &[Bytes],
+        patience: Duration,
+        trace: &TraceParent,
+    ) -> Result<AppendAnswer, LinkError> {
+        let answered = tokio::time::timeout(patience, self.offers.post(parts, trace)).await;
         let HttpResponse { status, body } = answered.map_err(|_| LinkError::Lost(TOO_LATE.to_owned()))??;
         if !(200..300).contains(&status) {
             return Err(refused(status, &String::from_utf8_lossy(&body)));

@@ -14,6 +14,7 @@ use crate::{
     base::limits,
     base::metrics::ForwardTotals,
     base::secret::Secret,
+    base::trace::TraceParent,
     replication::{ForwardPlan, ForwardStep, TryResult},
 };
 use bytes::Bytes;
@@ -308,6 +309,9 @@ impl WriteForwarder {
         }
         if let Some(key) = key {
             request = request.header(KEY, key);
+        }
+        for (name, value) in TraceParent::current().headers() {
+            request = request.header(name, value);
         }
         let answer = match request.send().await {
             Ok(response) => {

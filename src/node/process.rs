@@ -1,5 +1,7 @@
 //! The process of a node: its runtime and its signals, around the roles that it runs.
 
+#[cfg(feature = "opentelemetry")]
+use super::trace_export::TraceExport;
 use super::{
     FileFollowerNode, MachineClock, NodeError, SettingsSource, logging,
     reload::{self, RunningSettings},
@@ -30,6 +32,8 @@ pub fn run(resolved: ResolvedSettings, source: SettingsSource) -> Result<(), Nod
     let NodeProcess { runtime, signals, signs } = NodeProcess::begin()?;
     let held = NodeResources::take(&settings, Arc::new(MachineClock))?;
     let log = logging::start(&settings, settings.data_dir())?;
+    #[cfg(feature = "opentelemetry")]
+    let _traces = TraceExport::start(&settings, &held.name)?;
     held.listening.tls.log_expiry();
     tell_warning(&held.listening);
     let (reloads, server) = (held.listening.reloads.clone(), held.listening.server.clone());
@@ -54,6 +58,8 @@ pub fn run_local_replica(resolved: ResolvedSettings, source: SettingsSource) -> 
     let listening = NodeListener::take(&settings)?;
     // The directory is the leader's: the log is written to the terminal alone.
     let log = logging::start(&settings, None)?;
+    #[cfg(feature = "opentelemetry")]
+    let _traces = TraceExport::start(&settings, settings.node_name.as_deref().unwrap_or("local-replica"))?;
     listening.tls.log_expiry();
     tell_warning(&listening);
     let server = listening.server.clone();

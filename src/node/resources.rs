@@ -318,6 +318,8 @@ pub(super) fn http_settings(settings: &NodeSettings) -> HttpSettings {
         max_connections_per_address: settings.max_connections_per_address,
         max_watchers: settings.watchers(),
         slow_request: settings.slow_request_ms.map(Duration::from_millis),
+        // The fast path records no spans.
+        fast_path: settings.otlp_endpoint.is_none(),
         max_body_bytes: settings.max_body_bytes,
         max_value_bytes: settings.max_value_bytes,
         ..HttpSettings::default()

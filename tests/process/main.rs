@@ -8,4 +8,6 @@ mod guarded;
 mod hostile;
 mod node;
 mod tls;
+#[cfg(feature = "opentelemetry")]
+mod traces;
 mod upgrade;

@@ -2,12 +2,17 @@
 //! its own), and leaves out the body of `HEAD`.
 
 use super::{
-    browsers::CorsAnswer, headers, request_log, route::RouteLabel, routes, secret_throttle::ConnectionPeer,
+    browsers::CorsAnswer,
+    headers, request_log,
+    route::{Route, RouteLabel},
+    routes,
+    secret_throttle::ConnectionPeer,
     state::AppState,
 };
 use crate::{
     api::error::{ApiError, ErrorKind},
     base::metrics::MethodLabel,
+    base::trace::{TRACE_HEADERS, TraceParent, TraceSpan},
 };
 use futures::StreamExt;
 use http::{HeaderMap, HeaderValue, Method, Request, Version, header};
@@ -99,6 +104,8 @@ where
         let logged = request_log::is_on().then(|| request.uri().path().into());
         let head_only = request.method() == Method::HEAD;
         let is_http_1_0 = request.version() == Version::HTTP_10;
+        let span = TraceSpan::of_request(|| describe(&request, route));
+        let current = span.enter();
         let browsers = &self.state.browsers;
         let cors = browsers.cors(request.headers());
         let progress = match screen(&request)
@@ -116,8 +123,21 @@ where
             Ok(Some(preflight)) => ResponseProgress::Answered(preflight),
             Err(problem) => ResponseProgress::Answered(problem.into_response()),
         };
+        current.leave();
         let (state, activity) = (Arc::clone(&self.state), self.activity.clone());
-        InstrumentedResponse { progress, cors, head_only, is_http_1_0, label, method, logged, started, state, activity }
+        InstrumentedResponse {
+            progress,
+            cors,
+            head_only,
+            is_http_1_0,
+            label,
+            method,
+            logged,
+            started,
+            state,
+            activity,
+            span,
+        }
     }
 }
 
@@ -134,6 +154,7 @@ pub(super) struct InstrumentedResponse<F> {
     started: Instant,
     state: Arc<AppState>,
     activity: Option<Arc<ConnectionActivity>>,
+    span: TraceSpan,
 }
 
 enum ResponseProgress<F> {
@@ -149,6 +170,7 @@ where
     type Output = Result<Response, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let _current = self.span.enter();
         let mut response = match &mut self.progress {
             ResponseProgress::Answered(response) => std::mem::take(response),
             // A defect in one route must cost one answer, not the connection and what else is on it.
@@ -171,6 +193,10 @@ where
             response = activity.watch(response);
         }
         let (status, took) = (response.status().as_u16(), self.started.elapsed());
+        self.span.set_number("http.response.status_code", status.into());
+        if status >= 500 {
+            self.span.fail(|| format!("answered {status}"));
+        }
         let path = self.logged.take();
         self.state.service.metrics.answered(self.label as usize, self.method, status, 1, took);
         let path = path.as_deref().unwrap_or_default();
@@ -185,6 +211,13 @@ impl<F> Drop for InstrumentedResponse<F> {
             activity.ended.fetch_add(1, Ordering::AcqRel);
         }
     }
+}
+
+/// The name of a request's span, and its place in the client's trace. Neither words nor keys are in it.
+fn describe<B>(request: &Request<B>, route: Option<&'static Route>) -> (String, TraceParent) {
+    let name = route.map_or_else(|| request.method().to_string(), ToString::to_string);
+    let values = TRACE_HEADERS.map(|name| request.headers().get(name)?.to_str().ok());
+    (name, TraceParent::of_headers(values))
 }
 
 /// hyper leaves the body out on HTTP/1 only.

@@ -2,6 +2,7 @@
 
 use super::WriteSubmission;
 use crate::{
+    base::trace::WriteTrace,
     data::command::{WriteError, WriteReceipt},
     replication::{AppendAnswer, PeerEvent, PeerIndex},
     storage::snapshot::PublishedSnapshot,
@@ -12,7 +13,29 @@ use std::io;
 use tokio::sync::oneshot;
 
 /// The channel of an answer.
-pub type WriteReply = oneshot::Sender<Result<WriteReceipt, WriteError>>;
+pub struct WriteReply {
+    answer: oneshot::Sender<Result<WriteReceipt, WriteError>>,
+    /// The way of the write, for whoever records it.
+    pub trace: WriteTrace,
+}
+
+impl From<oneshot::Sender<Result<WriteReceipt, WriteError>>> for WriteReply {
+    /// Of a write that is submitted by whatever is under way in this thread.
+    fn from(answer: oneshot::Sender<Result<WriteReceipt, WriteError>>) -> Self {
+        Self { answer, trace: WriteTrace::current() }
+    }
+}
+
+impl WriteReply {
+    /// Gives the answer.
+    ///
+    /// # Errors
+    /// The answer itself if nobody waits for it any more.
+    pub fn send(self, answer: Result<WriteReceipt, WriteError>) -> Result<(), Result<WriteReceipt, WriteError>> {
+        self.trace.answered(answer.as_ref().ok().map(|receipt| receipt.acks));
+        self.answer.send(answer)
+    }
+}
 
 /// An input of the Writer's thread.
 pub enum LeaderEvent {

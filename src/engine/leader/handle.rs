@@ -113,7 +113,7 @@ impl Leader {
         }
         let (reply, answer) = oneshot::channel();
         let bytes = batch.queued_bytes();
-        let submission = WriteSubmission { batch, level, reply };
+        let submission = WriteSubmission { batch, level, reply: reply.into() };
         // Refused and not waited for: the tasks that wait would be a second queue, without a bound.
         if let Err(full) = self.shared.queue.try_push(LeaderEvent::Write(submission), bytes, share) {
             // A queue that is closed for another reason than a stop is one whose Writer has died.
@@ -213,7 +213,7 @@ mod tests {
         let counts = WordCounts::new(WordHasher::new(1));
         let (namespace, op, words, left_out, key, fingerprint) = ("words".into(), WriteOp::Add, 0, 0, None, 0);
         let batch = WriteBatch { namespace, op, is_post: false, counts, entries, words, left_out, key, fingerprint };
-        WriteSubmission { batch, level: None, reply: oneshot::channel().0 }
+        WriteSubmission { batch, level: None, reply: oneshot::channel().0.into() }
     }
 
     #[test]

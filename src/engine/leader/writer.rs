@@ -26,6 +26,7 @@ use super::{
 use crate::{
     base::clock::{LoggedClock, Monotonic},
     base::failpoint::{self, inject},
+    base::trace::TraceSpan,
     data::command::{AckLevel, WriteBatch, WriteError, WriteReceipt},
     data::store::Store,
     replication::{PeerEvent, PeerIndex},
@@ -152,7 +153,9 @@ impl<T> Writer<T> {
         });
         // Append before apply. The other way round, readers could see counts that a kill takes back, and a failed
         // append would leave a state that no log leads to.
+        let logging = TraceSpan::within("log");
         let (chain, bytes) = self.log.append(record.time_ms, record.digest_after, &record.body)?;
+        logging.end();
         failpoint::pass("write.appended");
         // One copy for all replicas; the log's own buffer serves the next record.
         let bytes = Bytes::copy_from_slice(bytes);

@@ -9,6 +9,7 @@ use crate::{
     base::clock::{Clock, Monotonic},
     base::limits,
     base::position::{Epoch, EpochTable},
+    base::trace::CommitTrail,
     engine::leader::{Leader, LeaderEvent},
     net::{link_error::LinkError, peer_credentials::PeerCredentials, peer_link::PeerLink},
     replication::{
@@ -144,7 +145,8 @@ async fn run(place: Arc<ReplicationContext>, mut announced: mpsc::Receiver<NodeS
         let (peer, announced, idle_since) = (next, Arc::new(Notify::new()), Arc::default());
         next += 1;
         let (announces, idle) = (Arc::clone(&announced), Arc::clone(&idle_since));
-        let task = PeerTask { place: Arc::clone(&place), peer, link, announced: announces, idle_since: idle };
+        let (place, commits) = (Arc::clone(&place), CommitTrail::default());
+        let task = PeerTask { place, peer, link, commits, announced: announces, idle_since: idle };
         let url = url.to_owned();
         let task =
             if local { tokio::spawn(task.notices(url.clone())) } else { tokio::spawn(task.records(url.clone())) };
@@ -218,6 +220,7 @@ struct PeerTask {
     place: Arc<ReplicationContext>,
     peer: PeerIndex,
     link: PeerLink,
+    commits: CommitTrail,
     announced: Arc<Notify>,
     idle_since: Arc<Mutex<Option<Monotonic>>>,
 }
@@ -332,7 +335,10 @@ impl PeerTask {
         patience_ms: u64,
         said: &mut Option<PeerEvent>,
     ) -> Result<AppendAnswer, LinkError> {
-        let mut answer = pin!(self.link.append(&offer, Duration::from_millis(patience_ms)));
+        let mut span = self.commits.exchange();
+        span.set_text("server.address", || self.link.base().to_owned());
+        let trace = span.place();
+        let mut answer = pin!(self.link.append_traced(&offer, Duration::from_millis(patience_ms), &trace));
         let usual = Duration::from_millis(limits::EXCHANGE_TIMEOUT_MS);
         match tokio::time::timeout(usual, &mut answer).await {
             Ok(answer) => answer,

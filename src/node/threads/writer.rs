@@ -13,6 +13,7 @@ use crate::{
     base::failpoint,
     base::limits,
     base::metrics::NodeMetrics,
+    base::trace::CommitTrace,
     data::counters::CounterQueue,
     engine::leader::{Leader, LeaderEvent, StepDownGate, Successor, WriteReply, Writer, WriterAction, adjacent_writes},
     replication::PeerEvent,
@@ -134,8 +135,10 @@ impl WriterThread {
         match event {
             LeaderEvent::Write(first) => {
                 self.metrics.queue_depth.set(self.events.len() as i64);
-                let writes = adjacent_writes(first, &mut self.events);
+                let mut trace = CommitTrace::default();
+                let writes = adjacent_writes(first, &mut self.events).inspect(|write| trace.add(&write.reply.trace));
                 self.writer.write(writes, now, &mut self.actions);
+                trace.end();
             }
             LeaderEvent::Replica(peer, told) => {
                 self.writer.on_peer_event(peer, &told, now, &mut self.actions);
