@@ -36,6 +36,7 @@ mod http1_guard;
 mod json;
 mod middleware;
 mod namespaces;
+mod node_request;
 mod nodes;
 mod openapi;
 mod operations;

@@ -76,7 +76,7 @@ pub(super) fn known(state: &AppState, shown: &ShownCredentials<'_>) -> Option<Ar
 /// Answers a request by its route, if whoever sends it may have it answered.
 pub(super) fn answer(route: &'static Route, request: RouteRequest) -> RouteAnswer {
     let state = Arc::clone(&request.state);
-    let needed = route.access.needed(state.access.metrics_are_open(), || route_access::is_of_node(&request.headers));
+    let needed = route.access.needed(state.access.metrics_are_open(), || request.of_node().is_some());
     let Some(needed) = needed else { return read_fallback::answer(route, request) };
     if !state.access.is_on() {
         if state.access.audit.is_on() && is_administrative(needed) {

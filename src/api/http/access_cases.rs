@@ -20,7 +20,7 @@ pub struct AccessCase {
     pub method: &'static str,
     /// The path, and the query behind it.
     pub target: String,
-    /// A header by which nodes make it theirs.
+    /// A header by which nodes make it theirs, or one that does not.
     pub header: Option<(&'static str, &'static str)>,
     /// The role, and the namespace that it must be for; none: all. None at all if everybody may.
     pub needs: Option<(AccessRole, Option<String>)>,
@@ -32,13 +32,18 @@ pub struct AccessCase {
 pub fn all(namespace: &str, metrics_are_open: bool) -> Vec<AccessCase> {
     let mut cases = Vec::new();
     for route in ROUTES {
-        cases.push(case(route, namespace, metrics_are_open, None));
+        cases.push(case(route, namespace, metrics_are_open, None, false));
         if matches!(route.access, RouteAccess::RoleOrNode(..)) {
-            let of_node: &[_] = match route.method() {
-                RouteMethod::Get => &[("accept", SNAPSHOT_TYPE), ("accept", RECORDS_TYPE)],
-                _ => &[("content-type", RECORDS_TYPE)],
+            let of_bodies = [("content-type", RECORDS_TYPE)];
+            let of_answers = [("accept", SNAPSHOT_TYPE), ("accept", RECORDS_TYPE)];
+            // The other one of the two headers makes nobody a node.
+            let (of_node, of_client): (&[_], &[_]) = match route.method() {
+                RouteMethod::Get => (&of_answers, &of_bodies),
+                _ => (&of_bodies, &of_answers),
             };
-            cases.extend(of_node.iter().map(|&header| case(route, namespace, metrics_are_open, Some(header))));
+            let with = |header: &_, is_of_node| case(route, namespace, metrics_are_open, Some(*header), is_of_node);
+            cases.extend(of_node.iter().map(|header| with(header, true)));
+            cases.extend(of_client.iter().map(|header| with(header, false)));
         }
     }
     cases
@@ -49,8 +54,9 @@ fn case(
     namespace: &str,
     metrics_are_open: bool,
     header: Option<(&'static str, &'static str)>,
+    is_of_node: bool,
 ) -> AccessCase {
-    let needed = route.access.needed(metrics_are_open, || header.is_some());
+    let needed = route.access.needed(metrics_are_open, || is_of_node);
     let (begin, rest) = route.path().split_once('{').unwrap_or((route.path(), ""));
     let tail = rest.split_once('}').map_or("", |(_, tail)| tail);
     let name = match needed {

@@ -1,10 +1,10 @@
 //! The routes between nodes: offers, announcements, snapshots, records, notices. `docs/replication.md` has their table.
 //!
-//! They share their paths with client routes and are told apart by content type. Who may ask is decided here, before a
-//! body is read; what the node answers in its role is the service's (`api/service/peers.rs`).
+//! They share their paths with client routes and are told apart by their media types (`node_request.rs`). Who may ask
+//! is decided here, before a body is read; what the node answers in its role is the service's (`api/service/peers.rs`).
 
 use super::{
-    NodeAccess, body, headers,
+    NodeAccess, body, headers, node_request,
     query::{QueryString, RouteParameters},
     request::{NodeCredentials, RouteRequest},
     settings::{HttpSettings, SYNC_CHUNK_BYTES},
@@ -25,16 +25,6 @@ use warp::reply::{Reply, Response};
 const PIECE_BYTES: usize = 8 * SYNC_CHUNK_BYTES;
 /// Longest announcement in bytes.
 const MAX_HELLO_BYTES: usize = 4_096;
-
-/// Returns whether a content type, or what a client accepts, is this one of ours.
-pub(super) fn is(given: Option<&str>, media: &str) -> bool {
-    given.is_some_and(|given| given.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(media))
-}
-
-/// Returns whether a body of this type is one of the leader's offers.
-pub(super) fn is_offer(content_type: Option<&str>) -> bool {
-    is(content_type, RECORDS_TYPE)
-}
 
 /// `POST /update` with records: an offer of the leader to a replica.
 pub(super) async fn append<S, B, E>(
@@ -98,7 +88,7 @@ pub(super) async fn announce(request: RouteRequest) -> Result<Response, ApiError
     let state = &request.state;
     check(state, &shown).await?;
     request.parse_query()?;
-    if !is(content_type.as_deref(), HELLO_TYPE) {
+    if !node_request::is(content_type.as_deref(), HELLO_TYPE) {
         return Err(ApiError::unsupported_media_type(HELLO_TYPE, "followers announce themselves here"));
     }
     let registry = state.service.announcements().await?;
@@ -114,33 +104,9 @@ pub(super) async fn announce(request: RouteRequest) -> Result<Response, ApiError
     Ok(response)
 }
 
-/// `GET /sync` for a node; `None` if it is a client that asks.
-pub(super) async fn fetch(
-    state: &AppState,
-    query: &str,
-    accept: Option<&str>,
-    shown: &NodeCredentials,
-) -> Option<Result<Response, ApiError>> {
-    if is(accept, SNAPSHOT_TYPE) {
-        Some(checked(state, shown, snapshot(state, query)).await)
-    } else if is(accept, RECORDS_TYPE) {
-        Some(checked(state, shown, records(state, query)).await)
-    } else {
-        None
-    }
-}
-
-async fn checked(
-    state: &AppState,
-    shown: &NodeCredentials,
-    answer: impl Future<Output = Result<Response, ApiError>>,
-) -> Result<Response, ApiError> {
+/// `GET /sync` for a node: the newest snapshot, as it is on disk.
+pub(super) async fn snapshot(state: &AppState, query: &str, shown: &NodeCredentials) -> Result<Response, ApiError> {
     check(state, shown).await?;
-    answer.await
-}
-
-/// The newest snapshot, as it is on disk.
-async fn snapshot(state: &AppState, query: &str) -> Result<Response, ApiError> {
     QueryString::parse(query, RouteParameters::NONE)?;
     let Some(upload) = state.service.snapshot().await? else {
         let mut response = Response::new(Bytes::new().into());
@@ -177,8 +143,9 @@ fn pieces(outgoing: SnapshotUpload) -> impl Stream<Item = Result<Bytes, io::Erro
     })
 }
 
-/// Records behind the position `after=`, for a leader that has lost them.
-async fn records(state: &AppState, query: &str) -> Result<Response, ApiError> {
+/// `GET /sync` for a leader that has lost records: those behind the position `after=`.
+pub(super) async fn records(state: &AppState, query: &str, shown: &NodeCredentials) -> Result<Response, ApiError> {
+    check(state, shown).await?;
     let after: Result<PositionToken, _> = QueryString::parse(query, RouteParameters::RECORDS)?
         .after
         .map_or(Err(ParsePositionError::Malformed), |text| text.parse());

@@ -1,14 +1,13 @@
 //! A read on a follower that has no data yet: another node answers it, if one can.
 
 use super::{
-    headers, nodes, query,
+    headers, query,
     request::RouteRequest,
     route::{Route, RouteAnswer, RouteLabel},
 };
 use crate::{
     net::read_fallback::{PeerAnswer, READ_FORWARDED},
     net::write_forwarder::WriteForwarder,
-    replication::{RECORDS_TYPE, SNAPSHOT_TYPE},
 };
 use futures::{FutureExt, StreamExt};
 use http::{HeaderMap, HeaderValue, Method, header};
@@ -77,8 +76,7 @@ fn is_read(route: &Route, request: &RouteRequest) -> bool {
         return false;
     }
     // A node that fetches a snapshot wants that of the node it asks.
-    let accept = request.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-    !nodes::is(accept, SNAPSHOT_TYPE) && !nodes::is(accept, RECORDS_TYPE)
+    request.of_node().is_none()
 }
 
 fn passed_back(PeerAnswer { node, response, place }: PeerAnswer) -> Response {

@@ -3,6 +3,7 @@
 use super::{
     coding::ContentCoding,
     headers::DedupHeaders,
+    node_request::NodeRequest,
     query::{QueryString, RouteParameters},
     secret_throttle::ConnectionPeer,
     state::AppState,
@@ -113,6 +114,11 @@ impl RouteRequest {
     /// Of which database a follower says to be that has sent a write.
     pub(super) fn forwarded(&self) -> Result<Option<String>, ApiError> {
         self.header(FORWARDED)
+    }
+
+    /// What a node asks for, if it is one that asks.
+    pub(super) fn of_node(&self) -> Option<NodeRequest> {
+        NodeRequest::of(&self.method, &self.headers)
     }
 
     pub(super) fn credentials(&self) -> Result<NodeCredentials, ApiError> {

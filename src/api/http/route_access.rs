@@ -1,6 +1,6 @@
 //! The right that a route needs: its role, and how the namespace is found that the role must be for.
 
-use super::{form, nodes};
+use super::form;
 use crate::{
     api::{
         auth::{AccessRole, Principal},
@@ -8,9 +8,7 @@ use crate::{
     },
     base::limits::DEFAULT_NAMESPACE,
     data::counters::COUNTERS,
-    replication::{RECORDS_TYPE, SNAPSHOT_TYPE},
 };
-use http::{HeaderMap, header};
 use std::borrow::Cow;
 
 /// The place where a request names its namespace.
@@ -77,13 +75,6 @@ impl RouteAccess {
             Self::RoleOrNode(role, source) => Some((role, source)),
         }
     }
-}
-
-/// Returns whether a request is one that nodes send each other: it says so by its media type, as the routes see it.
-pub(super) fn is_of_node(fields: &HeaderMap) -> bool {
-    let of = |name| fields.get(name).and_then(|value| value.to_str().ok());
-    let (content_type, accept) = (of(header::CONTENT_TYPE), of(header::ACCEPT));
-    nodes::is_offer(content_type) || nodes::is(accept, SNAPSHOT_TYPE) || nodes::is(accept, RECORDS_TYPE)
 }
 
 impl NamespaceSource {

@@ -7,7 +7,9 @@
 use super::{
     access, bulk, counters,
     entries::{cache, through},
-    export, help, namespaces, nodes,
+    export, help, namespaces,
+    node_request::NodeRequest,
+    nodes,
     openapi::{self, RequestBody, SuccessAnswer},
     operations, posts,
     query::RouteParameters,
@@ -391,7 +393,7 @@ async fn update(request: RouteRequest) -> Result<Response, ApiError> {
     request.forwarded()?;
     let (headers, shown) = (request.write_headers()?, request.credentials()?);
     let content_length = headers.content_length.as_deref();
-    if nodes::is_offer(headers.content_type.as_deref()) {
+    if request.of_node() == Some(NodeRequest::Offer) {
         nodes::append(&request.state, &request.query, &shown, content_length, request.body).await
     } else if request.state.service.look_at_role().shard.follows_files() && content_length == Some("0") {
         nodes::notice(&request.state, &request.query, &shown).await
@@ -403,10 +405,12 @@ async fn update(request: RouteRequest) -> Result<Response, ApiError> {
 /// `GET /sync`: every word with its count, or what nodes fetch from each other there.
 async fn sync(request: RouteRequest) -> Result<Response, ApiError> {
     let headers = request.read_headers()?;
-    let accept = request.header("accept")?;
-    match nodes::fetch(&request.state, &request.query, accept.as_deref(), &request.credentials()?).await {
-        Some(fetched) => fetched,
-        None => reads::sync(request, headers).await,
+    request.header("accept")?;
+    let shown = request.credentials()?;
+    match request.of_node() {
+        Some(NodeRequest::Snapshot) => nodes::snapshot(&request.state, &request.query, &shown).await,
+        Some(NodeRequest::Records) => nodes::records(&request.state, &request.query, &shown).await,
+        Some(NodeRequest::Offer) | None => reads::sync(request, headers).await,
     }
 }
 
