@@ -159,6 +159,8 @@ error_kinds! {
         redis BUSY, refused as -, repeat later;
     TooManyConnections: 503 "too-many-connections", "As many connections are open as may be",
         redis ERR, refused as -, repeat later;
+    TooManyPasswords: 503 "too-many-passwords", "As many passwords wait to be checked as may be",
+        redis BUSY, refused as -, repeat later;
     TooManyWatchers: 503 "too-many-watchers", "As many watchers are there as may be",
         redis BUSY, refused as -, repeat later;
     OriginBusy: 503 "origin-busy", "As many values are fetched as may be at once",

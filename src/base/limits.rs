@@ -301,6 +301,8 @@ pub const MAX_USERS_FILE_BYTES: u64 = 16 << 20;
 pub const MAX_VERIFIED_PASSWORDS: usize = 1_024;
 /// Passwords that are hashed at once: 19 MiB and some 20 ms of a processor each.
 pub const PASSWORDS_AT_ONCE: usize = 2;
+/// Time that a password waits for others to be hashed, in milliseconds: some 300 of them.
+pub const PASSWORD_PATIENCE_MS: u64 = 3_000;
 /// Authorization headers that a serving thread remembers as right: of more, each costs a look-up.
 pub const REMEMBERED_HEADERS: usize = 8;
 /// Lines a second of the audit log; of more, only the number is told.

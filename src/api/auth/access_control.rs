@@ -3,15 +3,15 @@
 
 use super::{
     audit_log::{AuditEvent, AuditLog},
-    file_store, password,
+    file_store,
+    hasher_queue::HasherQueue,
+    password,
     principal::Principal,
     role::AccessRole,
     user_table::UserTable,
 };
 use crate::{
-    base::limits::{MAX_VERIFIED_PASSWORDS, PASSWORDS_AT_ONCE},
-    base::reload::ReloadablePart,
-    base::secret::Secret,
+    base::limits::MAX_VERIFIED_PASSWORDS, base::reload::ReloadablePart, base::secret::Secret,
     storage::file_stamp::FileStamp,
 };
 use arc_swap::ArcSwap;
@@ -19,11 +19,12 @@ use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::HashMap,
+    net::IpAddr,
     path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 /// Settings of who may ask a node for something.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +38,10 @@ pub struct AccessSettings {
     /// The audit log.
     pub audit_log: Option<PathBuf>,
 }
+
+/// The end of the wait for the hash of a password: too many others wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HasherTimeout;
 
 /// A password that was found right: for a table, and in memory alone.
 #[derive(Debug)]
@@ -67,7 +72,7 @@ struct UserSource {
     /// Mixed into the keys of `verified`, so that nobody can tell where in it a password would be.
     salt: [u8; 32],
     /// Bounds the memory and the processors that passwords take.
-    hashing: Arc<Semaphore>,
+    hashers: Arc<HasherQueue>,
 }
 
 /// The rules for who may ask a node for something.
@@ -152,27 +157,43 @@ impl AccessControl {
         Some(Arc::clone(&known.principal))
     }
 
-    /// Whose password this is. It takes as long for an unknown user as for a known one.
-    pub async fn of_password(&self, name: &str, password: &[u8]) -> Option<Arc<Principal>> {
+    /// Whose password this is. It takes as long for an unknown user as for a known one. `has_failed`: the address that
+    /// it came from has shown a wrong one of late.
+    ///
+    /// # Errors
+    /// If the password had no turn to be hashed in time.
+    pub async fn of_password(
+        &self,
+        name: &str,
+        password: &[u8],
+        (address, has_failed): (IpAddr, bool),
+    ) -> Result<Option<Arc<Principal>>, HasherTimeout> {
+        let Some(users) = &self.users else { return Ok(None) };
         if let Some(known) = self.of_known_password(name, password) {
-            return Some(known);
+            return Ok(Some(known));
         }
-        let users = self.users.as_ref()?;
-        let permit = Arc::clone(&users.hashing).acquire_owned().await.ok()?;
+        let turn = users.hashers.turn(address, has_failed).await.ok_or(HasherTimeout)?;
+        // A browser sends some requests at once: the first of them may have been found right meanwhile.
+        if let Some(known) = self.of_known_password(name, password) {
+            return Ok(Some(known));
+        }
         let hash: Option<String> = users.table.load().hash_of(name).map(str::to_owned);
         let given = secrecy::SecretSlice::from(password.to_vec());
         let checked = tokio::task::spawn_blocking(move || {
-            // Held until it is done: whoever has gone away makes no room before.
-            let _permit = permit;
             let is_right = password::is_right(secrecy::ExposeSecret::expose_secret(&given), hash.as_deref());
+            if !is_right {
+                turn.note_failure();
+            }
+            // Held until it is done: whoever has gone away makes no room before.
+            drop(turn);
             hash.filter(|_| is_right)
         });
-        let hash = checked.await.ok().flatten()?;
+        let Some(hash) = checked.await.ok().flatten() else { return Ok(None) };
         // The file may have changed meanwhile.
         let table = users.table.load_full();
-        let principal = Arc::new(table.of_password(name, &hash)?);
+        let Some(principal) = table.of_password(name, &hash).map(Arc::new) else { return Ok(None) };
         users.remember(users.key(name, password), table.generation(), Arc::clone(&principal));
-        Some(principal)
+        Ok(Some(principal))
     }
 
     /// Ends once somebody who was let in would be let in no more, for the same; never without users. `now_ms` reads the
@@ -219,7 +240,7 @@ impl UserSource {
             table: ArcSwap::from_pointee(table),
             verified: Mutex::default(),
             salt,
-            hashing: Arc::new(Semaphore::new(PASSWORDS_AT_ONCE)),
+            hashers: Arc::new(HasherQueue::new()),
         })
     }
 

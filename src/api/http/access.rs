@@ -9,7 +9,7 @@ use super::{
     state::AppState,
 };
 use crate::api::{
-    auth::{AccessRole, AuditEvent, Credential, Principal},
+    auth::{AccessRole, AuditEvent, Credential, HasherTimeout, Principal},
     error::{ApiError, ErrorKind},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -127,8 +127,16 @@ async fn verified(
     match shown {
         ShownCredentials::Token(_) => state.guesses.token(client, known(state, shown)).await,
         ShownCredentials::Password(user) => {
-            let check = state.access.of_password(user.name(), user.password());
-            state.guesses.password(client, user.name(), check).await
+            let check = async {
+                let source = (client.address(), state.guesses.has_failed(client));
+                state.access.of_password(user.name(), user.password(), source).await.transpose()
+            };
+            // One that had no turn is not wrong: it costs its address nothing.
+            let found = state.guesses.password(client, user.name(), check).await?;
+            found.transpose().map_err(|HasherTimeout| {
+                let detail = "too many passwords wait to be checked; come again, or use a token, which does not wait";
+                ApiError::new(ErrorKind::TooManyPasswords, detail)
+            })
         }
     }
 }

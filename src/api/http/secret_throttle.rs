@@ -108,7 +108,7 @@ impl GuessThrottle {
     }
 
     /// Gives whose password was shown; none once a wrong one has taken its time. Each look is slow, so an address has
-    /// some at a time from its first on. No other address waits for them.
+    /// some at a time from its first on. How long other addresses wait for them is up to the `check`.
     pub(super) async fn password<T>(
         &self,
         client: &ConnectionPeer,
@@ -117,6 +117,15 @@ impl GuessThrottle {
     ) -> Result<Option<T>, ApiError> {
         let turns = self.source(GuessSource::Address(client.address), |guesser| Arc::clone(&guesser.turns));
         self.guess(client, Some(user), Some(turns), true, check).await
+    }
+
+    /// Returns whether an address has shown a wrong secret or password of late.
+    pub(super) fn has_failed(&self, client: &ConnectionPeer) -> bool {
+        let guessers = self.guessers.lock();
+        let guesser = guessers.get(&GuessSource::Address(client.address));
+        guesser.is_some_and(|guesser| {
+            guesser.failures > 0 && guesser.last.elapsed() < Duration::from_millis(GUESS_MEMORY_MS)
+        })
     }
 
     fn known_turns(&self, client: &ConnectionPeer) -> Option<Arc<Semaphore>> {
