@@ -58,14 +58,15 @@ impl UsersFileEditor {
     /// Opens a file to change it; one that is not there is empty.
     ///
     /// # Errors
-    /// A sentence if the file cannot be read, or another process changes it.
+    /// A sentence if the file cannot be read, is a link to nothing, or another process changes it.
     pub fn open(path: &Path) -> Result<Self, String> {
-        let lock = lock(&beside(path, ".lock"))?;
+        let path = resolved(path)?;
+        let lock = lock(&beside(&path, ".lock"))?;
         let users = match path.try_exists() {
             Ok(false) => UsersFile::default(),
-            _ => read(path)?.users,
+            _ => read(&path)?.users,
         };
-        Ok(Self { path: path.to_owned(), users, _lock: lock })
+        Ok(Self { path, users, _lock: lock })
     }
 
     /// Puts the changed content in the place of the file.
@@ -98,6 +99,19 @@ impl UsersFileEditor {
         std::fs::rename(&new, &self.path)?;
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
         File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    }
+}
+
+/// The file itself, where a link leads to it: the link is to lead to the new content, and all who change it lock the
+/// same file.
+fn resolved(path: &Path) -> Result<PathBuf, String> {
+    match path.canonicalize() {
+        Ok(real) => Ok(real),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(format!("{} cannot be read: {error}", path.display()))
+        }
+        Err(_) if path.is_symlink() => Err(format!("{} is a link that leads to nothing", path.display())),
+        Err(_) => Ok(path.to_owned()),
     }
 }
 
@@ -151,6 +165,22 @@ mod tests {
         editor.users.users.push(ann());
         assert!(editor.save().is_err_and(|why| why.contains("twice")));
         assert_eq!(read(&path).expect("it is as it was").users.users, [ann()]);
+    }
+
+    #[test]
+    fn a_file_that_a_link_leads_to_is_changed_itself_and_the_link_stays() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let [real, link, nowhere] = ["real.json", "users.json", "nowhere.json"].map(|name| folder.path().join(name));
+        UsersFileEditor::open(&real).and_then(|editor| editor.save()).expect("it has room");
+        std::os::unix::fs::symlink("real.json", &link).expect("a link");
+        let mut editor = UsersFileEditor::open(&link).expect("nobody else has it");
+        assert!(UsersFileEditor::open(&real).is_err_and(|why| why.contains("another process")));
+        editor.users.users.push(ann());
+        editor.save().expect("it has room");
+        assert!(fs::symlink_metadata(&link).expect("it is there").is_symlink());
+        assert_eq!(read(&real).expect("it is whole").users.users, [ann()]);
+        std::os::unix::fs::symlink("none.json", &nowhere).expect("a link");
+        assert!(UsersFileEditor::open(&nowhere).is_err_and(|why| why.contains("leads to nothing")));
     }
 
     #[test]
