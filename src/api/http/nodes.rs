@@ -11,6 +11,7 @@ use super::{
     state::AppState,
 };
 use crate::{
+    api::auth::AuditEvent,
     api::error::{ApiError, ErrorKind},
     base::position::{ParsePositionError, PositionToken},
     replication::{HELLO_TYPE, NodeState, RECORDS_TYPE, SNAPSHOT_TYPE, SnapshotUpload},
@@ -26,6 +27,12 @@ const PIECE_BYTES: usize = 8 * SYNC_CHUNK_BYTES;
 /// Longest announcement in bytes.
 const MAX_HELLO_BYTES: usize = 4_096;
 
+// The routes, as the audit log has them.
+const PROMOTE: &str = "POST /promote";
+const ANNOUNCE: &str = "POST /sync";
+const FETCH: &str = "GET /sync";
+const UPDATE: &str = "POST /update";
+
 /// `POST /update` with records: an offer of the leader to a replica.
 pub(super) async fn append<S, B, E>(
     state: &AppState,
@@ -38,7 +45,7 @@ where
     S: Stream<Item = Result<B, E>>,
     B: Buf,
 {
-    check(state, shown).await?;
+    check(state, shown, UPDATE).await?;
     QueryString::parse(query, RouteParameters::NONE)?;
     let receiver = state.service.append_receiver().await?;
     let settings = HttpSettings { max_body_bytes: receiver.max_bytes(), ..state.settings };
@@ -55,7 +62,7 @@ pub(super) async fn promote(request: RouteRequest) -> Result<Response, ApiError>
         // Any page that a person has open could send this to a node on loopback.
         return Err(ApiError::new(ErrorKind::InvalidHeader, "this is not for pages in a browser: send no Origin"));
     }
-    check(state, &shown).await?;
+    check(state, &shown, PROMOTE).await?;
     let force = match request.parse_query()?.force.as_deref() {
         None | Some("false") => false,
         Some("true") => true,
@@ -74,7 +81,7 @@ pub(super) async fn promote(request: RouteRequest) -> Result<Response, ApiError>
 
 /// `POST /update` without a body: the leader's notice to a local replica.
 pub(super) async fn notice(state: &AppState, query: &str, shown: &NodeCredentials) -> Result<Response, ApiError> {
-    check(state, shown).await?;
+    check(state, shown, UPDATE).await?;
     QueryString::parse(query, RouteParameters::NONE)?;
     state.service.notify();
     let mut response = Response::new(Bytes::new().into());
@@ -86,7 +93,7 @@ pub(super) async fn notice(state: &AppState, query: &str, shown: &NodeCredential
 pub(super) async fn announce(request: RouteRequest) -> Result<Response, ApiError> {
     let (shown, content_type) = (request.credentials()?, request.header("content-type")?);
     let state = &request.state;
-    check(state, &shown).await?;
+    check(state, &shown, ANNOUNCE).await?;
     request.parse_query()?;
     if !node_request::is(content_type.as_deref(), HELLO_TYPE) {
         return Err(ApiError::unsupported_media_type(HELLO_TYPE, "followers announce themselves here"));
@@ -106,7 +113,7 @@ pub(super) async fn announce(request: RouteRequest) -> Result<Response, ApiError
 
 /// `GET /sync` for a node: the newest snapshot, as it is on disk.
 pub(super) async fn snapshot(state: &AppState, query: &str, shown: &NodeCredentials) -> Result<Response, ApiError> {
-    check(state, shown).await?;
+    check(state, shown, FETCH).await?;
     QueryString::parse(query, RouteParameters::NONE)?;
     let Some(upload) = state.service.snapshot().await? else {
         let mut response = Response::new(Bytes::new().into());
@@ -145,7 +152,7 @@ fn pieces(outgoing: SnapshotUpload) -> impl Stream<Item = Result<Bytes, io::Erro
 
 /// `GET /sync` for a leader that has lost records: those behind the position `after=`.
 pub(super) async fn records(state: &AppState, query: &str, shown: &NodeCredentials) -> Result<Response, ApiError> {
-    check(state, shown).await?;
+    check(state, shown, FETCH).await?;
     let after: Result<PositionToken, _> = QueryString::parse(query, RouteParameters::RECORDS)?
         .after
         .map_or(Err(ParsePositionError::Malformed), |text| text.parse());
@@ -154,9 +161,28 @@ pub(super) async fn records(state: &AppState, query: &str, shown: &NodeCredentia
     Ok(typed(state.service.records(after).await?.concat(), RECORDS_TYPE))
 }
 
-async fn check(state: &AppState, shown: &NodeCredentials) -> Result<(), ApiError> {
+async fn check(state: &AppState, shown: &NodeCredentials, route: &str) -> Result<(), ApiError> {
+    if shown.is_admitted {
+        return Ok(());
+    }
+    let decided = decided_by_secret(state, shown).await;
+    // Offers, announcements and notices that are let in come many times a second.
+    if state.access.audit.is_on() && (decided.is_err() || [PROMOTE, FETCH].contains(&route)) {
+        state.access.audit.note(&AuditEvent {
+            unix_ms: state.now_ms(),
+            address: Some(shown.client.address()),
+            user: None,
+            token: None,
+            route,
+            namespace: None,
+            decision: decided.as_ref().err().map_or("allowed", |problem| problem.kind().slug()),
+        });
+    }
+    decided
+}
+
+async fn decided_by_secret(state: &AppState, shown: &NodeCredentials) -> Result<(), ApiError> {
     match &state.nodes {
-        _ if shown.is_admitted => Ok(()),
         NodeAccess::Anyone => Ok(()),
         NodeAccess::Secret(secret) => {
             let bearer = shown.authorization.as_deref().and_then(|value| value.strip_prefix("Bearer "));
