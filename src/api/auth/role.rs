@@ -1,6 +1,6 @@
 //! The roles of users, each for all namespaces or for those whose names begin in some way.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::{fmt, str::FromStr};
 
 /// The rights that a user may have.
@@ -54,8 +54,18 @@ pub struct RoleGrant {
     /// The role.
     pub role: AccessRole,
     /// Begins of the names of namespaces; none stands for every namespace.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub namespaces: Option<Vec<String>>,
+}
+
+/// Reads what may be left out, and not be `null`: a program that has nothing to put there has not meant "no
+/// restriction".
+pub(super) fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
 }
 
 impl RoleGrant {

@@ -3,7 +3,10 @@
 //! Nothing in it lets anybody in: passwords and tokens are there as hashes. What the file has that this release does
 //! not know is an error, since it may well be a restriction that would not be one.
 
-use super::{password, role::RoleGrant};
+use super::{
+    password,
+    role::{RoleGrant, present},
+};
 use crate::base::limits::{MAX_NAMESPACE_BYTES, MAX_TOKENS_PER_USER, MAX_USERS};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -29,7 +32,7 @@ pub struct UserEntry {
     /// The name, which is no secret.
     pub name: String,
     /// The argon2id hash of the password; without one the user has tokens alone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
     /// The rights.
     pub roles: Vec<RoleGrant>,
@@ -51,7 +54,7 @@ pub struct TokenEntry {
     /// The day on which it was made.
     pub created: String,
     /// The time from which on it is refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,
 }
 
@@ -240,6 +243,10 @@ mod tests {
             (read("{\"role\":\"read\",\"namespaces\":[\"a*\"]}"), "role read: namespaces"),
             (read("{\"role\":\"read\",\"namespaces\":[\"a\\u0000\"]}"), "role read: namespaces"),
             (read("{\"role\":\"read\",\"role\":\"write\"}"), "duplicate field"),
+            // What is there and empty is no restriction that was left out.
+            (read("{\"role\":\"read\",\"namespaces\":null}"), "line 1"),
+            (user(",\"password\":null"), "line 1"),
+            (user(&format!(",\"tokens\":[{}]", token("a", "0").replace('}', ",\"expires\":null}"))), "line 1"),
             (
                 user(&format!(",\"tokens\":[{},{}]", token("a", "0"), token("a", "1"))),
                 "token a: the name is there twice",
