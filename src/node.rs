@@ -7,6 +7,8 @@
 //! `resources` what outlives a role, `role_switch` the change from one to the next. Each role has a file that builds
 //! and closes it; `threads` are what they run on.
 
+mod backup;
+mod database_copy;
 mod error;
 mod file_follower_node;
 mod full_sync;
@@ -23,6 +25,7 @@ mod reload;
 mod replica_node;
 mod resources;
 mod restore;
+mod restore_directory;
 mod restore_files;
 mod role_switch;
 mod room_wait;
@@ -31,6 +34,8 @@ mod threads;
 #[cfg(feature = "opentelemetry")]
 mod trace_export;
 
+pub use backup::backup_stream;
+pub use database_copy::RestoreReport;
 pub use error::NodeError;
 pub use file_follower_node::FileFollowerNode;
 pub use leader_node::LeaderNode;
@@ -38,6 +43,6 @@ pub use machine::MachineClock;
 pub use process::{run, run_local_replica};
 pub use reload::SettingsSource;
 pub use replica_node::ReplicaNode;
-pub use restore::{RestoreReport, restore};
+pub use restore::{restore, restore_stream};
 pub use restore_files::restore_files;
 pub use role_switch::SwitchingNode;

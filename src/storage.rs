@@ -1,5 +1,6 @@
 //! The files of a database and the way back from them. All access goes through [`disk::Disk`].
 
+pub mod backup_stream;
 mod bounds;
 pub mod disk;
 pub mod file_header;

@@ -271,6 +271,8 @@ pub const OFFER_AT_ONCE_BYTES: usize = 16 << 10;
 pub const MAX_QUESTION_BYTES: usize = 1 << 20;
 /// Largest body between nodes in bytes: the largest record, and the head of the offer.
 pub const MAX_OFFER_BYTES: usize = MAX_RECORD_PAYLOAD_BYTES + (1 << 20);
+/// Largest part of a backup that is a stream, in bytes: a record.
+pub const MAX_BACKUP_PART_BYTES: usize = MAX_OFFER_BYTES;
 /// A replica hears from its leader at least so often, in milliseconds.
 pub const HEARTBEAT_MS: u64 = 250;
 /// A replica that has not answered for so long is not waited for, in milliseconds.

@@ -91,6 +91,12 @@ pub enum NodeError {
     /// Nothing could be restored.
     #[error("nothing was restored: {0}")]
     Restore(String),
+    /// A backup is not whole.
+    #[error("nothing was backed up: {0}")]
+    Backup(String),
+    /// The user stopped it.
+    #[error("stopped before it was done")]
+    Interrupted,
     /// The system gives no more threads or descriptors.
     #[error("the system gives no thread or descriptor: {0}")]
     System(#[from] io::Error),

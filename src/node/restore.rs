@@ -1,43 +1,36 @@
-//! Makes a leader's directory from what another node holds: for a leader whose own directory is lost.
+//! Makes a leader's directory from what another node holds, or from a backup as a stream: for a leader whose own
+//! directory is lost.
 
-use super::{NodeError, resources::lock};
+use super::{
+    NodeError,
+    database_copy::{CopyTarget, RestoreReport, SnapshotCopy},
+    restore_directory::RestoreDirectory,
+};
 use crate::{
-    base::position::{Epoch, Position, Sequence},
-    data::store::{DedupLimits, Store},
+    base::limits::DEFAULT_SEGMENT_BYTES,
+    base::position::{Epoch, Sequence},
+    data::store::StateId,
     net::{
-        http_client::EXCHANGE_TIMEOUT,
-        link_error::LinkError,
-        peer_credentials::PeerCredentials,
-        peer_link::{PeerLink, SnapshotDownload},
+        http_client::EXCHANGE_TIMEOUT, link_error::LinkError, peer_credentials::PeerCredentials, peer_link::PeerLink,
     },
     replication::AppendRequest,
-    storage::disk::{DirectoryLock, Disk},
-    storage::file_header::{DatabaseIdentity, FileHeader, FileKind},
+    storage::backup_stream::{BackupPart, BackupReader, BackupStreamError},
+    storage::disk::{Disk, DiskFile},
+    storage::file_header::{DatabaseIdentity, SNAPSHOT_PREFIX, position_name},
     storage::manifest::{Manifest, ManifestState},
-    storage::recovery::{self, NodeRun},
-    storage::snapshot::{SnapshotLoader, received_snapshot_name},
-    storage::wal::{AppendError, Log, RawRecord},
+    storage::snapshot::received_snapshot_name,
+    storage::wal::{AppendError, Log},
     text::tokenizer::Analyzer,
 };
-use std::{path::Path, sync::Arc, time::Duration};
-
-/// The result of a restore.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RestoreReport {
-    /// The database.
-    pub database: u128,
-    /// The position of the restored database.
-    pub position: Position,
-    /// Distinct words in all namespaces.
-    pub words: u64,
-}
+use std::{fmt::Display, io::Read, path::Path, sync::Arc, time::Duration};
 
 /// Fetches all that the node at `from` holds into `directory`, which must hold no database; a leader starts on it then.
 /// The node may be silent as long as `patience`. `progress` is told the bytes that have come, and how many there will
 /// be if that is known.
 ///
 /// # Errors
-/// [`NodeError::Restore`], or as the directory's errors say. The directory counts as empty then.
+/// [`NodeError::Restore`], [`NodeError::Interrupted`] after Ctrl-C, or as the directory's errors say. Nothing is left
+/// in the directory then, and one that was not there is not there.
 pub fn restore(
     from: &str,
     directory: &Path,
@@ -45,63 +38,113 @@ pub fn restore(
     patience: Duration,
     progress: &mut dyn FnMut(u64, Option<u64>),
 ) -> Result<RestoreReport, NodeError> {
-    let (disk, _lock) = empty(directory)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let link = PeerLink::new(from, credentials).map_err(NodeError::Restore)?.within(patience);
-    runtime.block_on(fetch(from, &link, &disk, patience, progress)).map_err(NodeError::Restore)
+    let directory = RestoreDirectory::take(directory)?;
+    let mut target = DirectoryTarget::new(directory.disk());
+    let fetched = fetch_into(&mut target, from, credentials, patience, progress);
+    directory.conclude(fetched.and_then(|fetched| fetched.map_err(NodeError::Restore)))
 }
 
-/// Takes a directory that holds no database.
-pub(super) fn empty(directory: &Path) -> Result<(Arc<dyn Disk>, DirectoryLock), NodeError> {
-    let (disk, lock) = lock(directory)?;
-    let names = disk.list().map_err(|error| NodeError::DataDirectory { path: directory.to_owned(), error })?;
-    match names.iter().find(|name| FileKind::of_name(name).is_some()) {
-        Some(name) => Err(NodeError::Restore(format!("{} holds a database already ({name})", directory.display()))),
-        None => Ok((disk, lock)),
+/// Reads a stream of [`super::backup_stream`] into `directory`, which must hold no database. `progress` is told the
+/// bytes that have come.
+///
+/// # Errors
+/// As [`restore`]: [`NodeError::Restore`] also for a stream that is cut off, or is not what was written.
+pub fn restore_stream(
+    input: &mut dyn Read,
+    directory: &Path,
+    progress: &mut dyn FnMut(u64, Option<u64>),
+) -> Result<RestoreReport, NodeError> {
+    let directory = RestoreDirectory::take(directory)?;
+    let mut target = DirectoryTarget::new(directory.disk());
+    let restored = read_into(&mut target, input, progress).map_err(NodeError::Restore);
+    directory.conclude(restored)
+}
+
+fn read_into(
+    target: &mut DirectoryTarget,
+    input: &mut dyn Read,
+    progress: &mut dyn FnMut(u64, Option<u64>),
+) -> Result<RestoreReport, String> {
+    let told = |error: BackupStreamError| error.to_string();
+    let mut stream = BackupReader::begin(input).map_err(told)?;
+    let mut copy = SnapshotCopy::begin(target, stream.head().epoch, stream.head().snapshot_bytes)?;
+    // The snapshot first, then records, then the end.
+    let mut records = loop {
+        match stream.next_part().map_err(told)? {
+            BackupPart::Snapshot(piece) => copy.take(piece)?,
+            BackupPart::Records(records) => {
+                let mut copy = copy.end()?;
+                copy.take(records)?;
+                break copy;
+            }
+            BackupPart::End(state) => return copy.end()?.end(Some(state)),
+        }
+        progress(stream.bytes(), None);
+    };
+    loop {
+        match stream.next_part().map_err(told)? {
+            BackupPart::Snapshot(_) => return Err("the stream has a snapshot behind records".to_owned()),
+            BackupPart::Records(more) => records.take(more)?,
+            BackupPart::End(state) => return records.end(Some(state)),
+        }
+        progress(stream.bytes(), None);
     }
+}
+
+/// Fetches all that the node at `from` holds into a place; the inner error is a sentence.
+///
+/// # Errors
+/// [`NodeError::Interrupted`] after Ctrl-C, [`NodeError::System`] if the system has no HTTP client.
+pub(super) fn fetch_into(
+    target: &mut dyn CopyTarget,
+    from: &str,
+    credentials: &PeerCredentials,
+    patience: Duration,
+    progress: &mut dyn FnMut(u64, Option<u64>),
+) -> Result<Result<RestoreReport, String>, NodeError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let link = match PeerLink::new(from, credentials) {
+        Ok(link) => link.within(patience),
+        Err(what) => return Ok(Err(what)),
+    };
+    runtime.block_on(async {
+        tokio::select! {
+            fetched = fetch(from, &link, target, patience, progress) => Ok(fetched),
+            Ok(()) = tokio::signal::ctrl_c() => Err(NodeError::Interrupted),
+        }
+    })
 }
 
 async fn fetch(
     from: &str,
     link: &PeerLink,
-    disk: &Arc<dyn Disk>,
+    target: &mut dyn CopyTarget,
     patience: Duration,
     progress: &mut dyn FnMut(u64, Option<u64>),
 ) -> Result<RestoreReport, String> {
     let told = |error: LinkError| format!("{from}: {error}");
     let (epoch, upto) = position_of(link, patience).await.map_err(told)?;
-    let incoming = link.snapshot().await.map_err(told)?.ok_or_else(|| {
+    let mut incoming = link.snapshot().await.map_err(told)?.ok_or_else(|| {
         format!("{from} has no snapshot to give: take a node that keeps files, or wait until it has written one")
     })?;
-    let temporary = received_snapshot_name();
-    let (identity, mut store) = receive(incoming, &**disk, &temporary, progress).await?;
-    // The node that starts on it brings its name, and draws the incarnation.
-    let mut run = NodeRun { name: String::new(), boot_id: "restored".into(), random: None };
-    let (mut manifest, mut log) = recovery::adopt(
-        disk,
-        identity,
-        // Not a follower's: whoever restores wants it to lead.
-        ManifestState {
-            epoch: epoch.max(store.mark().position.epoch),
-            boot_id: run.boot_id.clone(),
-            ..ManifestState::default()
-        },
-        &mut run,
-        &store,
-        Some(&temporary),
-        crate::base::limits::DEFAULT_SEGMENT_BYTES,
-    )
-    .map_err(|error| error.to_string())?;
+    let (total, mut bytes) = (incoming.bytes(), 0);
+    let mut copy = SnapshotCopy::begin(target, epoch, total)?;
+    while let Some(piece) = incoming.next().await.map_err(told)? {
+        copy.take(&piece)?;
+        bytes += piece.len() as u64;
+        progress(bytes, total);
+    }
+    let mut copy = copy.end()?;
     // No further than the node was at the begin: one that is written to has always more.
-    while store.mark().position.sequence < upto {
-        let records = link.records(identity.token(store.mark().position)).await.map_err(told)?;
+    while copy.position().sequence < upto {
+        let records = link.records(copy.token()).await.map_err(told)?;
         let records = records.ok_or_else(|| format!("{from} no longer has what follows its snapshot: try again"))?;
         if records.is_empty() {
             break;
         }
-        append_all(&records, &identity, &mut log, &mut store)?;
+        copy.take(&records)?;
     }
-    conclude(&**disk, &mut manifest, &mut log, &store)
+    copy.end(None)
 }
 
 /// The highest epoch the node has seen, which what is restored must go on behind, and its last record.
@@ -111,82 +154,85 @@ async fn position_of(link: &PeerLink, patience: Duration) -> Result<(Epoch, Sequ
     let offer = AppendRequest::probe(identity, 0);
     match link.append(&[offer.encode_head().into()], EXCHANGE_TIMEOUT.min(patience)).await {
         Ok(answer) => Ok((answer.hello.epoch, answer.hello.position.sequence)),
-        // A leader takes no offers. It stands in the highest epoch it knows.
+        // A leader of an earlier release takes no offers. It stands in the highest epoch it knows.
         Err(LinkError::Refused { status: 404, .. }) => link.position().await,
         Err(error) => Err(error),
     }
 }
 
-async fn receive(
-    mut incoming: SnapshotDownload,
-    disk: &dyn Disk,
-    temporary: &str,
-    progress: &mut dyn FnMut(u64, Option<u64>),
-) -> Result<(DatabaseIdentity, Store), String> {
-    let total = incoming.bytes();
-    let told = |error: std::io::Error| format!("{temporary}: {error}");
-    let file = disk.create(temporary).map_err(told)?;
-    let (mut first, mut loader, mut bytes) = (Vec::new(), None, 0);
-    while let Some(piece) = incoming.next().await.map_err(|error| error.to_string())? {
-        file.append(&piece).map_err(told)?;
-        bytes += piece.len() as u64;
-        progress(bytes, total);
-        let loader = match &mut loader {
-            Some(loader) => loader,
-            None => {
-                // Which database it is stands at the front.
-                first.extend_from_slice(&piece);
-                let Ok(header) = FileHeader::decode(temporary, &first) else { continue };
-                loader.insert((header.identity, SnapshotLoader::new(header.identity, DedupLimits::default())))
-            }
-        };
-        let fresh = if first.is_empty() { &piece[..] } else { &std::mem::take(&mut first)[..] };
-        loader.1.feed(fresh).map_err(|damage| damage.to_string())?;
-    }
-    file.sync().map_err(told)?;
-    let (identity, loader) = loader.ok_or("what came is no snapshot")?;
-    let (store, _) = loader.finish().map_err(|damage| damage.to_string())?;
-    Ok((identity, store))
+/// A directory as the place that a copy goes to.
+struct DirectoryTarget {
+    disk: Arc<dyn Disk>,
+    snapshot: Option<Arc<dyn DiskFile>>,
+    files: Option<CopiedFiles>,
 }
 
-fn append_all(mut records: &[u8], identity: &DatabaseIdentity, log: &mut Log, store: &mut Store) -> Result<(), String> {
-    while !records.is_empty() {
-        let raw = RawRecord::parse(records, identity.hash_seed).map_err(|bad| bad.to_string())?;
-        let (bytes, rest) = records.split_at(raw.header.record_bytes());
-        records = rest;
-        let mark = store.mark();
-        let goes_on = raw.goes_on_from(mark.position.sequence, mark.chain);
-        if !goes_on || raw.header.position.epoch > log.epoch() {
-            return Err(format!("record {} does not go on from {}", raw.header.position, mark.position));
-        }
-        log.append_raw(bytes)
-            .map_err(|(AppendError::Undone(error) | AppendError::Poisoned(error))| error.to_string())?;
-        let record = raw.record().map_err(|bad| bad.to_string())?;
-        store.apply(&record, raw.header.chain).map_err(|diverged| diverged.to_string())?;
-        if log.is_overdue() {
-            sync(log)?;
-        }
+/// The files behind the snapshot.
+struct CopiedFiles {
+    identity: DatabaseIdentity,
+    /// The state that the snapshot leads to.
+    from: StateId,
+    log: Log,
+}
+
+impl DirectoryTarget {
+    fn new(disk: &Arc<dyn Disk>) -> Self {
+        Self { disk: Arc::clone(disk), snapshot: None, files: None }
     }
-    Ok(())
+}
+
+impl CopyTarget for DirectoryTarget {
+    fn begin(&mut self, _: Epoch, _: Option<u64>) -> Result<(), String> {
+        self.snapshot = Some(self.disk.create(&received_snapshot_name()).map_err(told)?);
+        Ok(())
+    }
+
+    fn snapshot(&mut self, piece: &[u8]) -> Result<(), String> {
+        self.snapshot.as_ref().map_or(Ok(()), |file| file.append(piece)).map_err(told)
+    }
+
+    fn begin_records(&mut self, identity: DatabaseIdentity, epoch: Epoch, from: StateId) -> Result<(), String> {
+        self.snapshot.take().map_or(Ok(()), |file| file.sync()).map_err(told)?;
+        let log = Log::create(Arc::clone(&self.disk), identity, epoch, from, DEFAULT_SEGMENT_BYTES).map_err(told)?;
+        self.files = Some(CopiedFiles { identity, from, log });
+        Ok(())
+    }
+
+    fn record(&mut self, record: &[u8]) -> Result<(), String> {
+        let CopiedFiles { log, .. } = self.files.as_mut().ok_or("records in front of their snapshot")?;
+        log.append_raw(record).map_err(|(AppendError::Undone(error) | AppendError::Poisoned(error))| told(error))?;
+        if log.is_overdue() { sync(log) } else { Ok(()) }
+    }
+
+    fn end(&mut self, state: StateId) -> Result<(), String> {
+        let CopiedFiles { identity, from, mut log } = self.files.take().ok_or("no snapshot has come")?;
+        sync(&mut log)?;
+        // The name of the snapshot, then the MANIFEST: up to here a kill leaves what no node starts on, and another
+        // restore replaces.
+        let name = position_name(SNAPSHOT_PREFIX, from.position);
+        self.disk.rename(&received_snapshot_name(), &name).map_err(told)?;
+        self.disk.sync_directory().map_err(told)?;
+        // All is synced: what is there is as good as after a clean stop. It is not a follower's, whose boot is empty:
+        // whoever restores wants it to lead. The node that starts on it brings its name, and draws the incarnation.
+        let boot = || "restored".to_owned();
+        let state = ManifestState {
+            epoch: log.epoch(),
+            clean_stop: Some(state.position),
+            boot_id: boot(),
+            incarnation_boot: boot(),
+            ..ManifestState::default()
+        };
+        Manifest { identity, state }.write(&*self.disk).map_err(told)
+    }
+}
+
+fn told(error: impl Display) -> String {
+    error.to_string()
 }
 
 fn sync(log: &mut Log) -> Result<(), String> {
     let Some(sync) = log.sync() else { return Ok(()) };
-    sync.run().map_err(|error| error.to_string())?;
+    sync.run().map_err(told)?;
     log.synced(&sync);
     Ok(())
-}
-
-/// Distinct words in all namespaces.
-pub(super) fn words_of(store: &Store) -> u64 {
-    store.reader().read().namespaces().iter().map(|(_, words)| words).sum()
-}
-
-/// All is synced: what is there is as good as after a clean stop.
-fn conclude(disk: &dyn Disk, manifest: &mut Manifest, log: &mut Log, store: &Store) -> Result<RestoreReport, String> {
-    sync(log)?;
-    let position = store.mark().position;
-    manifest.state.clean_stop = Some(position);
-    manifest.write(disk).map_err(|error| error.to_string())?;
-    Ok(RestoreReport { database: manifest.identity.database_id, position, words: words_of(store) })
 }

@@ -2,7 +2,8 @@
 
 use super::{
     NodeError,
-    restore::{RestoreReport, empty, words_of},
+    database_copy::{RestoreReport, words_of},
+    restore_directory::RestoreDirectory,
 };
 use crate::{
     base::limits::COPY_BYTES,
@@ -19,14 +20,23 @@ use std::{io, path::Path};
 /// bytes that were copied, and how many there will be.
 ///
 /// # Errors
-/// [`NodeError::Restore`] if what is there is no whole database, or as the directories' errors say. The directory is
-/// empty then.
+/// [`NodeError::Restore`] if what is there is no whole database, or as the directories' errors say. Nothing is left in
+/// the directory then.
 pub fn restore_files(
     from: &Path,
     directory: &Path,
     progress: &mut dyn FnMut(u64, Option<u64>),
 ) -> Result<RestoreReport, NodeError> {
-    let (disk, _lock) = empty(directory)?;
+    let directory = RestoreDirectory::take(directory)?;
+    let restored = copy_checked(from, &**directory.disk(), progress);
+    directory.conclude(restored)
+}
+
+fn copy_checked(
+    from: &Path,
+    disk: &dyn Disk,
+    progress: &mut dyn FnMut(u64, Option<u64>),
+) -> Result<RestoreReport, NodeError> {
     let unreadable = |error: io::Error| NodeError::Restore(format!("{}: {error}", from.display()));
     let source = RealDisk::existing(from).map_err(unreadable)?;
     if let Some(process) = source.holder().map_err(unreadable)? {
@@ -40,13 +50,7 @@ pub fn restore_files(
     }
     // The MANIFEST last: without it the directory is none that a node starts on.
     names.sort_by_key(|name| name == MANIFEST);
-    let restored = copy(&source, &*disk, &names, progress).map_err(unreadable).and_then(|()| check(&*disk));
-    if restored.is_err() {
-        for name in names.iter().rev() {
-            let _ = disk.remove(name); // the first error is the one to tell
-        }
-    }
-    restored
+    copy(&source, disk, &names, progress).map_err(unreadable).and_then(|()| check(disk))
 }
 
 fn copy(

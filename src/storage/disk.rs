@@ -214,6 +214,17 @@ impl RealDisk {
         Ok(Self { directory, held: Some(held), lock: OnceLock::new() })
     }
 
+    /// Removes a directory in which nothing is but its lock. Whoever waits for that finds the directory gone.
+    ///
+    /// # Errors
+    /// The system's error, for example if something else is in it.
+    pub fn remove_empty(directory: &Path, lock: DirectoryLock) -> io::Result<()> {
+        fs::remove_file(directory.join(LOCK))?;
+        fs::remove_dir(directory)?;
+        drop(lock); // held until here, so that nobody begins a database in it meanwhile
+        Ok(())
+    }
+
     /// The directory, whether or not it is there yet, and whichever has its name at the time: to look into it now and
     /// then.
     pub fn at(directory: &Path) -> Self {

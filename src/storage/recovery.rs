@@ -20,7 +20,7 @@ mod node_run;
 mod open_files;
 mod writable;
 
-pub use follower::{adopt, begin_epoch, look_elected, look_follower, standing_at};
+pub use follower::{adopt, begin_epoch, is_database_file, look_elected, look_follower, standing_at};
 pub use node_run::NodeRun;
 pub use open_files::OpenFiles;
 pub use writable::{NewEpoch, WritableDatabase};

@@ -1,48 +1,9 @@
 //! `memdb export` and `memdb import` at real leaders.
 
-use crate::{Ran, memdb, run};
-use std::{fs, path::Path, process::Stdio};
+use crate::leader::Leader;
+use std::{fs, process::Stdio};
 use tempfile::TempDir;
-use testkit::{
-    client::read,
-    process::{Node, Start, memdb_binary},
-};
-
-struct Leader {
-    node: Node,
-    _data: TempDir,
-}
-
-impl Leader {
-    fn new() -> Self {
-        let data = TempDir::new().expect("a directory");
-        Leader { node: Start::leader(data.path()).run(), _data: data }
-    }
-
-    fn run(&self, arguments: &[&str]) -> Ran {
-        run(memdb().env("MEMDB_SERVER", &self.node.url).env("MEMDB_LEADER", &self.node.url).args(arguments))
-    }
-
-    /// Runs what must succeed; what it tells.
-    #[track_caller]
-    fn tell(&self, arguments: &[&str]) -> String {
-        let ran = self.run(arguments);
-        assert_eq!(ran.code, 0, "{arguments:?}: {}", ran.err);
-        ran.err + &ran.out
-    }
-
-    fn import(&self, file: &Path) -> Ran {
-        self.run(&["import", file.to_str().expect("UTF-8")])
-    }
-
-    /// The digest of all counts and entries, as an export states it.
-    #[track_caller]
-    fn digest(&self) -> String {
-        let told = self.tell(&["export"]);
-        let line = told.lines().find(|line| line.starts_with("exported")).expect("a report").to_owned();
-        line.rsplit(' ').next().expect("a digest").to_owned()
-    }
-}
+use testkit::{client::read, process::memdb_binary};
 
 #[test]
 fn what_is_exported_and_imported_elsewhere_has_the_same_digest_and_repeats_import_nothing() {
@@ -141,43 +102,4 @@ fn an_import_that_is_stopped_in_the_middle_and_repeated_counts_once() {
     let other = Leader::new();
     assert_eq!(other.import(&file).code, 0);
     assert_eq!(other.digest(), digest);
-}
-
-#[test]
-fn a_backup_is_restored_to_the_last_digest_and_never_over_a_database() {
-    let leader = Leader::new();
-    let directory = TempDir::new().expect("a directory");
-    let path = |name: &str| directory.path().join(name).to_str().expect("UTF-8").to_owned();
-    let (copy, anew) = (path("copy"), path("anew"));
-    leader.tell(&["cache", "put", "a", "--value", "x"]);
-    let text = path("text");
-    fs::write(&text, "hello world\n").expect("written");
-    leader.tell(&["post", &text]);
-    let made = testkit::wait::wait_for("a snapshot is there", || {
-        let ran = leader.run(&["backup", &copy]);
-        assert!(ran.code == 0 || ran.err.contains("no snapshot"), "{}", ran.err);
-        (ran.code == 0).then_some(ran.out)
-    });
-    assert!(made.contains("Backed up database "), "{made}");
-    let again = leader.run(&["backup", &copy]);
-    assert!(again.code == 1 && again.err.contains("holds a database already"), "{}", again.err);
-    let restored = run(memdb().args(["restore", "--from", &copy, "--data-dir", &anew]));
-    assert_eq!(restored.code, 0, "{}", restored.err);
-    let over = run(memdb().args(["restore", "--from", &copy, "--data-dir", &anew]));
-    assert!(over.code == 1 && over.err.contains("holds a database already"), "{}", over.err);
-    let digest = leader.digest();
-    drop(leader);
-    let data = TempDir::new().expect("a directory");
-    let node = Start::leader(Path::new(&anew)).run();
-    assert_eq!(Leader { node, _data: data }.digest(), digest);
-    // A byte that is not what was written is seen before it is called done.
-    let snapshot = fs::read_dir(&copy).expect("listed").map(|entry| entry.expect("listed").path());
-    let snapshot = snapshot.filter(|path| path.to_string_lossy().contains("snapshot-")).max().expect("one");
-    let mut bytes = fs::read(&snapshot).expect("read");
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs::write(&snapshot, bytes).expect("written");
-    let damaged = path("damaged");
-    let refused = run(memdb().args(["restore", "--from", &copy, "--data-dir", &damaged]));
-    assert_eq!(refused.code, 1, "{}", refused.out);
 }

@@ -2,12 +2,14 @@
 
 #![allow(clippy::disallowed_methods)] // makes files as a user has them
 
+mod backups;
 mod entries;
 mod fake;
 mod files;
 mod followers;
 mod import_export;
 mod inputs;
+mod leader;
 mod names;
 mod perf;
 mod post;

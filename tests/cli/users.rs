@@ -206,3 +206,37 @@ fn nodes_with_users_work_together_and_neither_they_nor_the_verbs_say_a_secret() 
         assert_eq!(found, None, "{secret}");
     }
 }
+
+#[test]
+fn a_backup_needs_the_role_replicate_and_no_more() {
+    let mut session = Session::new();
+    for (user, role) in [("copies", "replicate"), ("reads", "read"), ("writes", "write")] {
+        let added = session.user(&["add", user, "--role", role, "--no-password"]);
+        assert_eq!(added.code, 0, "{}", added.err);
+    }
+    let [copies, reads, writes] = ["copies", "reads", "writes"].map(|user| session.token(user));
+    let leader = session.start("leader", &["leader", "--data-dir", "data"]);
+    let server = ["--server", &leader.url];
+    let put = session.ran(&["cache", "put", "a", "--value", "x", "--server", &leader.url], &[("MEMDB_TOKEN", &writes)]);
+    assert_eq!(put.code, 0, "{}", put.err);
+    fs::write(session.path("token"), &copies).expect("a file");
+    wait_for("a snapshot is there", || {
+        let ran = session.ran(&[&["backup", "--token-file", "token", "copy"], &server[..]].concat(), &[]);
+        assert!(ran.code == 0 || ran.err.contains("no snapshot"), "{}", ran.err);
+        (ran.code == 0).then_some(())
+    });
+    let of_variable = session.ran(&[&["backup", "other"], &server[..]].concat(), &[("MEMDB_TOKEN", &copies)]);
+    assert_eq!(of_variable.code, 0, "{}", of_variable.err);
+    for token in [&reads, &writes] {
+        let refused = session.ran(&[&["backup", "third"], &server[..]].concat(), &[("MEMDB_TOKEN", token)]);
+        assert!(refused.code == 1 && refused.err.contains("needs the role replicate"), "{}", refused.err);
+        assert!(!session.path("third").exists());
+    }
+    drop(leader);
+    for name in ["leader.log", "leader.audit"] {
+        session.said += &fs::read_to_string(session.path(name)).expect("a log");
+    }
+    for token in [&copies, &reads, &writes] {
+        assert!(!session.said.contains(token.as_str()), "a token is said: {}", session.said);
+    }
+}

@@ -179,6 +179,7 @@ fn the_bounds_that_other_pages_quote_are_those_of_the_code() {
         ("docs/log-format.md", format!("payload length, at most {}", mib(limits::MAX_RECORD_PAYLOAD_BYTES))),
         ("docs/log-format.md", format!("when the last one has {}", mib(limits::DEFAULT_SEGMENT_BYTES as usize))),
         ("docs/snapshot-format.md", format!("payload length, at most {}", mib(limits::MAX_SNAPSHOT_BLOCK_BYTES))),
+        ("docs/backup-format.md", format!("payload length, at most {}", mib(limits::MAX_BACKUP_PART_BYTES))),
         ("docs/snapshot-format.md", format!("pieces of {} slots", limits::WALK_ENTRIES)),
         (
             "docs/snapshot-format.md",

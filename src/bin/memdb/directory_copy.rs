@@ -1,7 +1,7 @@
-//! A directory that is made of what a node holds: what `memdb backup` and `memdb restore` share.
+//! A copy of what a node holds: what `memdb backup` and `memdb restore` share.
 
 use crate::{
-    output::{CommandError, CommandResult, GroupedNumber, say},
+    output::{CommandError, CommandResult, GroupedNumber, say, tell},
     secret,
 };
 use indicatif::{ProgressBar, ProgressStyle};
@@ -14,6 +14,7 @@ use memdb::{
 };
 use serde_json::json;
 use std::{
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -24,6 +25,10 @@ pub struct CopyFlags {
     /// File with the secret that the nodes of the cluster share.
     #[arg(long, value_name = "FILE")]
     cluster_secret_file: Option<PathBuf>,
+
+    /// File with a token of a user who has the role replicate; or the token in MEMDB_TOKEN.
+    #[arg(long, value_name = "FILE", env = "MEMDB_TOKEN_FILE", conflicts_with = "cluster_secret_file")]
+    token_file: Option<PathBuf>,
 
     /// Seconds for which the node may be silent.
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
@@ -40,35 +45,77 @@ pub struct CopyFlags {
 impl CopyFlags {
     /// Reads what this process shows the node.
     pub fn credentials(&self) -> Result<PeerCredentials, CommandError> {
-        let secret = self.cluster_secret_file.as_ref().map(secret::read).transpose()?;
+        // Both are shown in the same way.
+        let secret = match (&self.cluster_secret_file, &self.token_file) {
+            (Some(path), _) => Some(secret::read("--cluster-secret-file", path)?),
+            (None, Some(path)) => Some(secret::read("--token-file", path)?),
+            (None, None) => secret::of_variable("MEMDB_TOKEN")?,
+        };
         Ok(PeerCredentials { secret, tls: self.tls.read()?.or_system_authorities() })
     }
 
-    /// Fetches everything that a node holds into a directory; `flag` is what named the node.
+    /// Fetches everything that a node holds into a directory, or to standard output; `flag` is what named the node.
     pub fn fetch(
         &self,
         (flag, address): (&str, &str),
-        directory: &Path,
+        to: CopyPlace<'_>,
         credentials: &PeerCredentials,
         progress: &mut dyn FnMut(u64, Option<u64>),
     ) -> Result<Result<RestoreReport, NodeError>, CommandError> {
         let from: NodeAddress =
             address.parse().map_err(|reason| CommandError::Usage(format!("{flag} {address:?}: {reason}")))?;
-        let timeout = Duration::from_secs(self.timeout);
-        Ok(node::restore(&from.to_string(), directory, credentials, timeout, progress))
+        let (from, timeout) = (from.to_string(), Duration::from_secs(self.timeout));
+        Ok(match to {
+            CopyPlace::Directory(path) => node::restore(&from, path, credentials, timeout, progress),
+            CopyPlace::Stream => node::backup_stream(&from, &mut io::stdout().lock(), credentials, timeout, progress),
+        })
     }
 
-    /// Says what was made: as JSON, or in a sentence that begins with `done`, with `hint` behind it.
-    pub fn tell(&self, made: Result<RestoreReport, NodeError>, done: &str, hint: Option<String>) -> CommandResult {
-        let RestoreReport { database, position, words } =
-            made.map_err(|error| CommandError::Failed(error.to_string()))?;
+    /// Says what was made: as JSON, or in a sentence that begins with `done`, with `hint` behind it. Of a stream, which
+    /// has standard output, it is said on standard error.
+    pub fn tell(
+        &self,
+        made: Result<RestoreReport, NodeError>,
+        to: CopyPlace<'_>,
+        done: &str,
+        hint: Option<String>,
+    ) -> CommandResult {
+        let RestoreReport { database, position, words } = made.map_err(|error| match error {
+            NodeError::Interrupted => CommandError::Interrupted(error.to_string()),
+            _ => CommandError::Failed(error.to_string()),
+        })?;
         let token = PositionToken::of(database, position);
-        if self.json {
-            let told = json!({"database": format!("{database:032x}"), "position": token.to_string(), "words": words});
-            return say(&told.to_string());
+        let told = match self.json {
+            true => json!({"database": format!("{database:032x}"), "position": token.to_string(), "words": words})
+                .to_string(),
+            false => {
+                let hint = hint.map_or(String::new(), |hint| format!("\n{hint}"));
+                format!("{done} database {database:032x} at {token}: {} words.{hint}", GroupedNumber(words))
+            }
+        };
+        match to {
+            CopyPlace::Directory(_) => say(&told),
+            CopyPlace::Stream => {
+                tell(&told);
+                Ok(())
+            }
         }
-        say(&format!("{done} database {database:032x} at {token}: {} words.", GroupedNumber(words)))?;
-        hint.map_or(Ok(()), |hint| say(&hint))
+    }
+}
+
+/// The place that a copy goes to.
+#[derive(Clone, Copy)]
+pub enum CopyPlace<'a> {
+    /// A directory, which must hold no database.
+    Directory(&'a Path),
+    /// Standard output.
+    Stream,
+}
+
+impl<'a> CopyPlace<'a> {
+    /// The place that an argument names; `-` is standard output.
+    pub fn of(path: &'a Path) -> Self {
+        if path == Path::new("-") { Self::Stream } else { Self::Directory(path) }
     }
 }
 

@@ -64,7 +64,8 @@ pub struct PromoteArguments {
 const ASK_EVERY: Duration = Duration::from_millis(10);
 
 pub fn run(arguments: &PromoteArguments) -> CommandResult {
-    let secret = arguments.cluster_secret_file.as_ref().map(secret::read).transpose()?;
+    let secret = arguments.cluster_secret_file.as_ref();
+    let secret = secret.map(|path| secret::read("--cluster-secret-file", path)).transpose()?;
     let timeout = Duration::from_secs(arguments.timeout);
     let client = Client::with_tls(&arguments.node, timeout, &arguments.tls.read()?)?.meant_for(ServerKind::Replica);
     let client = credentials::with(client, &arguments.credentials)?;

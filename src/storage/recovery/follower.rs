@@ -194,7 +194,7 @@ pub fn adopt(
     sync_directory()?;
     failpoint::pass("adopt.no-manifest");
     for name in disk.list().map_err(FileError::io("the data directory"))? {
-        if snapshot != Some(name.as_str()) && is_replaced(&name) {
+        if snapshot != Some(name.as_str()) && is_database_file(&name) {
             disk.remove(&name).map_err(FileError::io(&name))?;
         }
     }
@@ -219,7 +219,7 @@ pub fn adopt(
 }
 
 /// Returns whether a file is one of a database, or was to become one.
-fn is_replaced(name: &str) -> bool {
+pub fn is_database_file(name: &str) -> bool {
     let begun = [MANIFEST, LOG_PREFIX, SNAPSHOT_PREFIX].iter().any(|prefix| name.starts_with(prefix));
     FileKind::of_name(name).is_some() || (begun && name.ends_with(TEMPORARY))
 }
