@@ -118,6 +118,19 @@ pub const BULK_TALLY_BYTES: usize = 64 << 20;
 pub const TALLIES_KEPT: usize = 256;
 /// … each of at most so many bytes.
 pub const TALLY_KEPT_BYTES: usize = 16 << 10;
+/// Streams of batches that an import sends beside each other. The numbers of batches depend on it, so another number
+/// makes another import of the same file.
+pub const IMPORT_STREAMS: usize = 4;
+/// Words of a batch of an import: some milliseconds of work.
+pub const IMPORT_BATCH_WORDS: usize = 10_000;
+/// A batch of an import takes no more words once its JSON has so many bytes: a quarter of a body's usual bound.
+pub const IMPORT_BATCH_BYTES: usize = 256 << 10;
+/// Entries of a batch of an import, …
+pub const IMPORT_BATCH_ENTRIES: usize = 500;
+/// … and bytes of their JSON, unless a single one is larger: a quarter of the bound of such a body.
+pub const IMPORT_BATCH_ENTRY_BYTES: usize = 4 << 20;
+/// Batches of an import that are cut ahead of each stream.
+pub const IMPORT_BATCHES_AHEAD: usize = 2;
 /// The largest count, either side of zero, that amounts given by hand (`/update`) take a word to. Text, which counts
 /// word by word, goes on to the 64-bit range: from here it would take 2^62 words to come to its end.
 pub const MAX_GIVEN_COUNT: i64 = 1 << 62;
@@ -343,6 +356,10 @@ const _: () = assert!(LARGEST_MAX_VALUE_BYTES <= MAX_ENTRIES_BYTES);
 const _: () = assert!(DEFAULT_PAGE_ENTRIES <= MAX_ENTRIES_PER_REQUEST);
 const _: () = assert!(DEFAULT_MAX_BODY_BYTES <= LARGEST_MAX_BODY_BYTES && BULK_BLOCK_BYTES <= LARGEST_MAX_BODY_BYTES);
 const _: () = assert!(DEFAULT_MAX_BODY_BYTES <= DEFAULT_QUEUE_BYTES);
+// A last word, each byte in an escape of six, and its amount.
+const _: () = assert!(IMPORT_BATCH_BYTES + 6 * MAX_WORD_BYTES + 32 <= DEFAULT_MAX_BODY_BYTES);
+const _: () = assert!(IMPORT_BATCH_ENTRIES <= MAX_ENTRIES_PER_REQUEST);
+const _: () = assert!(IMPORT_BATCH_ENTRY_BYTES < MAX_ENTRIES_BODY_BYTES);
 const _: () = assert!(MAX_WORDS_PER_READ * (6 * MAX_WORD_BYTES + 8) < MAX_WORDS_BODY_BYTES);
 // A wall clock that is wrong takes no more than half of its age from a key, over one start.
 const _: () = assert!(2 * MAX_BELIEVED_LEAP_MS <= DEFAULT_KEY_AGE_MS);

@@ -9,7 +9,13 @@ use super::{
     entries::EntryPath,
     import_reader::{ImportFault, ImportItem, ImportedEntry, ReadItem},
 };
-use crate::{base::retry::RetryBackoff, data::entries::CollectionKind};
+use crate::{
+    base::limits::{
+        IMPORT_BATCH_BYTES, IMPORT_BATCH_ENTRIES, IMPORT_BATCH_ENTRY_BYTES, IMPORT_BATCH_WORDS, IMPORT_STREAMS,
+    },
+    base::retry::RetryBackoff,
+    data::entries::CollectionKind,
+};
 use reqwest::{Method, RequestBuilder, header};
 use serde::Deserialize;
 use std::{
@@ -18,15 +24,6 @@ use std::{
     time::Duration,
 };
 use tokio::{sync::mpsc, time::Instant};
-
-/// Streams of batches that are sent beside each other. The numbers depend on it: another number is another name.
-pub const STREAMS: usize = 4;
-/// Words of a batch, and bytes of its JSON: some milliseconds of work, and a quarter of a body's least usual bound.
-const BATCH_WORDS: usize = 10_000;
-const BATCH_BYTES: usize = 256 << 10;
-/// Entries of a batch, and bytes of their JSON.
-const BATCH_ENTRIES: usize = 500;
-const BATCH_ENTRY_BYTES: usize = 4 << 20;
 
 /// What has been done so far.
 #[derive(Debug, Default)]
@@ -76,6 +73,7 @@ enum BatchContent {
 #[derive(Debug, Default)]
 pub struct ImportBatcher {
     open: Option<ImportBatch>,
+    /// Bytes of its JSON.
     size: usize,
     numbers: HashMap<String, u64>,
 }
@@ -91,14 +89,14 @@ impl ImportBatcher {
         match item {
             ImportItem::Count { namespace, word, amount } => {
                 let is_same = matches!(&self.open, Some(ImportBatch { namespace: of, content: BatchContent::Amounts(all), .. })
-                    if *of == namespace && all.len() < BATCH_WORDS && self.size < BATCH_BYTES);
+                    if *of == namespace && all.len() < IMPORT_BATCH_WORDS && self.size < IMPORT_BATCH_BYTES);
                 if !is_same {
                     done.extend(self.end());
                     self.begin(namespace, BatchContent::Amounts(BTreeMap::new()), line);
                 }
                 let batch = self.open.as_mut().expect("it was begun");
                 let BatchContent::Amounts(amounts) = &mut batch.content else { unreachable!("it was looked at") };
-                self.size += word.len() + 24;
+                self.size += json_bytes(&word) + 24;
                 let sum = amounts.get(&word).copied().unwrap_or(0).checked_add(amount);
                 let reason = || format!("the amounts of {word:?} leave the 64-bit range");
                 let sum = sum.ok_or_else(|| ImportFault { line, reason: reason() })?;
@@ -107,7 +105,7 @@ impl ImportBatcher {
             ImportItem::Entry(entry) if entry.kind == CollectionKind::Cache => {
                 let json = entry.json();
                 let is_same = matches!(&self.open, Some(ImportBatch { namespace: of, content: BatchContent::Entries(_), items, .. })
-                    if *of == entry.namespace && *items < BATCH_ENTRIES as u64 && self.size + json.len() < BATCH_ENTRY_BYTES);
+                    if *of == entry.namespace && *items < IMPORT_BATCH_ENTRIES as u64 && self.size + json.len() < IMPORT_BATCH_ENTRY_BYTES);
                 if !is_same {
                     done.extend(self.end());
                     self.begin(entry.namespace, BatchContent::Entries(String::new()), line);
@@ -143,10 +141,20 @@ impl ImportBatcher {
     }
 }
 
+/// Bytes of a word within JSON, without its quotes.
+fn json_bytes(word: &str) -> usize {
+    let escaped = |byte: u8| match byte {
+        0..0x20 => 6,
+        b'"' | b'\\' => 2,
+        _ => 1,
+    };
+    word.bytes().map(escaped).sum()
+}
+
 impl ImportBatch {
     /// The stream in which it is sent.
     pub fn stream(&self) -> usize {
-        (self.number % STREAMS as u64) as usize
+        (self.number % IMPORT_STREAMS as u64) as usize
     }
 }
 
@@ -182,7 +190,7 @@ impl Client {
     ) -> Result<(), ImportRefusal> {
         let mut done = HashMap::new();
         while let Some(batch) = batches.recv().await {
-            let sequence = batch.number / STREAMS as u64 + 1;
+            let sequence = batch.number / IMPORT_STREAMS as u64 + 1;
             let mut was_there = done.get(&batch.namespace).is_some_and(|last| sequence <= *last);
             if !was_there {
                 let sent = self.import_batch(stream, sequence, &batch, options).await;
@@ -262,6 +270,23 @@ mod tests {
     fn count(word: &str, amount: i64) -> ReadItem {
         let item = ImportItem::Count { namespace: "words".to_owned(), word: word.to_owned(), amount };
         ReadItem { line: 1, bytes: 10, item }
+    }
+
+    #[test]
+    fn a_batch_has_no_more_bytes_than_a_body_whatever_its_words_are_escaped_to() {
+        let mut batcher = ImportBatcher::default();
+        let mut batches = Vec::new();
+        for at in 0..10_000 {
+            let word = format!("{at}{}", "\u{1}".repeat(250));
+            batches.extend(batcher.take(count(&word, i64::MIN / 20_000)).expect("in range"));
+        }
+        batches.extend(batcher.end());
+        for batch in &batches {
+            let BatchContent::Amounts(amounts) = &batch.content else { panic!("they are counts") };
+            let bytes = serde_json::to_vec(amounts).expect("JSON").len();
+            assert!(bytes <= crate::base::limits::DEFAULT_MAX_BODY_BYTES, "{bytes}");
+        }
+        assert!(batches.len() > 40, "{}", batches.len());
     }
 
     #[test]

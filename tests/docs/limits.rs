@@ -107,6 +107,22 @@ fn the_bounds_are_those_of_the_code() {
     }
 }
 
+#[test]
+fn the_bounds_of_an_import_are_those_of_the_code() {
+    let page = fs::read_to_string("docs/limits.md").expect("the page");
+    let import = rows(&page, "What an import sends");
+    for (row, is) in [
+        ("words of a batch", number(limits::IMPORT_BATCH_WORDS as u64)),
+        ("bytes of the JSON of a batch of words", bytes(limits::IMPORT_BATCH_BYTES)),
+        ("entries of a batch", number(limits::IMPORT_BATCH_ENTRIES as u64)),
+        ("bytes of the JSON of a batch of entries", bytes(limits::IMPORT_BATCH_ENTRY_BYTES)),
+        ("streams of batches", number(limits::IMPORT_STREAMS as u64)),
+        ("batches that are cut ahead", number(limits::IMPORT_BATCHES_AHEAD as u64)),
+    ] {
+        assert_eq!(default_of(&import, row), is, "{row}");
+    }
+}
+
 /// An address has half of a budget, unless the page says otherwise.
 #[test]
 fn the_shares_of_an_address_are_those_of_the_code() {
@@ -159,8 +175,8 @@ fn the_settings_have_the_defaults_the_page_says() {
 #[test]
 fn the_tests_it_names_are_there() {
     let page = fs::read_to_string("docs/limits.md").expect("the page");
-    let all = [rows(&page, "Connections and requests"), rows(&page, "What a database holds")].concat();
-    for row in &all {
+    let chapters = ["Connections and requests", "What a database holds", "What an import sends"];
+    for row in &chapters.map(|chapter| rows(&page, chapter)).concat() {
         assert_eq!(row.len(), 5, "{row:?}");
         if row[4].is_empty() {
             continue;

@@ -7,10 +7,13 @@ use crate::{
 use clap::ValueEnum;
 use flate2::read::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressStyle};
-use memdb::client::{
-    Client, ServerKind,
-    import::{ImportBatcher, ImportOptions, ImportProgress, STREAMS},
-    import_reader::{ImportFault, ImportFormat, ImportSums, read_items},
+use memdb::{
+    base::limits::{IMPORT_BATCHES_AHEAD, IMPORT_STREAMS},
+    client::{
+        Client, ServerKind,
+        import::{ImportBatch, ImportBatcher, ImportOptions, ImportProgress},
+        import_reader::{ImportFault, ImportFormat, ImportSums, read_items},
+    },
 };
 use std::{
     io::{self, BufRead, BufReader, Read},
@@ -39,8 +42,6 @@ Exits 0 if everything is imported, 1 if not, 2 on wrong usage, 130 after Ctrl-C.
 
 /// Blocks of an input that are read at once.
 const READ_BYTES: usize = 1 << 20;
-/// Batches that wait for each stream.
-const BATCHES_AHEAD: usize = 2;
 
 /// Import counts and entries: NDJSON, CSV, TSV or JSON.
 #[derive(clap::Args)]
@@ -164,7 +165,7 @@ fn source<'a>(
     let mut hash = Xxh3::new();
     let ns = arguments.ns.as_deref();
     // What decides, beside the content, which batches there are.
-    let parts = [format.name(), ns.unwrap_or_default(), named.unwrap_or_default(), &STREAMS.to_string()];
+    let parts = [format.name(), ns.unwrap_or_default(), named.unwrap_or_default(), &IMPORT_STREAMS.to_string()];
     parts.iter().for_each(|part| hash.update(&[part.as_bytes(), b"\0"].concat()));
     let input = HashedInput { input: open(path)?, hash: &mut hash };
     let sums = read_items(format, BufReader::with_capacity(READ_BYTES, input), ns, &mut |_| Ok(()));
@@ -188,7 +189,8 @@ async fn send(source: &ImportSource<'_>, client: &Client, arguments: &ImportArgu
     };
     let (progress, begun) = (Arc::new(ImportProgress::default()), Instant::now());
     let bar = bar(source.sums);
-    let (senders, receivers): (Vec<_>, Vec<_>) = (0..STREAMS).map(|_| mpsc::channel(BATCHES_AHEAD)).unzip();
+    let (senders, receivers): (Vec<_>, Vec<_>) =
+        (0..IMPORT_STREAMS).map(|_| mpsc::channel(IMPORT_BATCHES_AHEAD)).unzip();
     let (input, format, ns) = (open(source.path)?, source.format, arguments.ns.clone());
     let cutting = tokio::task::spawn_blocking(move || cut(input, format, ns.as_deref(), &senders));
     let streams = receivers.into_iter().enumerate().map(|(stream, mut batches)| {
@@ -228,7 +230,7 @@ fn cut(
     input: Box<dyn Read + Send>,
     format: ImportFormat,
     ns: Option<&str>,
-    streams: &[mpsc::Sender<memdb::client::import::ImportBatch>],
+    streams: &[mpsc::Sender<ImportBatch>],
 ) -> Result<ImportSums, ImportFault> {
     let mut batcher = ImportBatcher::default();
     // A stream that has ended says itself why.
