@@ -30,6 +30,8 @@ use tokio::{sync::mpsc, time::Instant};
 pub struct ImportProgress {
     /// Bytes of the input that are done.
     pub bytes: AtomicU64,
+    /// Lines of the input that are done.
+    pub lines: AtomicU64,
     /// Items that were applied.
     pub applied: AtomicU64,
     /// Items that had been applied before.
@@ -56,7 +58,10 @@ pub struct ImportBatch {
     content: BatchContent,
     items: u64,
     bytes: u64,
+    /// The first line and the last.
     lines: (u64, u64),
+    /// Lines of the input since the batch before.
+    line_count: u64,
     /// The number among the batches of its namespace, from 0.
     number: u64,
 }
@@ -75,6 +80,8 @@ pub struct ImportBatcher {
     open: Option<ImportBatch>,
     /// Bytes of its JSON.
     size: usize,
+    /// The line of the last item.
+    line: u64,
     numbers: HashMap<String, u64>,
 }
 
@@ -123,6 +130,7 @@ impl ImportBatcher {
         }
         let batch = self.open.as_mut().expect("an item is in it");
         (batch.items, batch.bytes, batch.lines.1) = (batch.items + 1, batch.bytes + bytes, line);
+        batch.line_count += line - std::mem::replace(&mut self.line, line);
         Ok(done)
     }
 
@@ -137,7 +145,8 @@ impl ImportBatcher {
 
     fn begin(&mut self, namespace: String, content: BatchContent, line: u64) {
         self.size = 0;
-        self.open = Some(ImportBatch { namespace, content, items: 0, bytes: 0, lines: (line, line), number: 0 });
+        self.open =
+            Some(ImportBatch { namespace, content, items: 0, bytes: 0, lines: (line, line), line_count: 0, number: 0 });
     }
 }
 
@@ -203,6 +212,7 @@ impl Client {
             let items = if was_there { &progress.applied_before } else { &progress.applied };
             items.fetch_add(batch.items, Ordering::Relaxed);
             progress.bytes.fetch_add(batch.bytes, Ordering::Relaxed);
+            progress.lines.fetch_add(batch.line_count, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -294,18 +304,20 @@ mod tests {
         let cut = || {
             let (mut batcher, mut all) = (ImportBatcher::default(), Vec::new());
             for at in 0..25_000 {
-                all.extend(batcher.take(count(&format!("w{}", at % 24_000), 1)).expect("in range"));
+                let read = ReadItem { line: at / 5 + 1, ..count(&format!("w{}", at % 24_000), 1) };
+                all.extend(batcher.take(read).expect("in range"));
             }
             all.extend(batcher.end());
             all
         };
         let batches = cut();
         assert_eq!(
-            batches
-                .iter()
-                .map(|batch| (batch.items, batch.bytes))
-                .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1)),
-            (25_000, 250_000)
+            batches.iter().map(|batch| (batch.items, batch.bytes, batch.line_count)).fold((0, 0, 0), |sum, one| (
+                sum.0 + one.0,
+                sum.1 + one.1,
+                sum.2 + one.2
+            )),
+            (25_000, 250_000, 5_000)
         );
         assert_eq!(
             batches.iter().map(|batch| batch.number).collect::<Vec<_>>(),

@@ -133,6 +133,8 @@ pub struct ImportSums {
     pub digest: ContentDigest,
     /// Bytes of the input, decompressed.
     pub bytes: u64,
+    /// Lines of the input; of JSON, which has one, 1.
+    pub lines: u64,
 }
 
 /// Reads an input to its end, and gives each item to `take`.
@@ -253,6 +255,7 @@ impl ItemReader<'_> {
                 });
             }
         }
+        self.sums.lines = line;
         let passed = self.passed.get();
         let bytes = passed - std::mem::replace(&mut self.seen, passed);
         (self.take)(ReadItem { line, bytes, item })
@@ -267,6 +270,7 @@ impl ItemReader<'_> {
             if input.read_until(b'\n', &mut text).map_err(|error| fault(error.to_string()))? == 0 {
                 break;
             }
+            self.sums.lines = number;
             if text.trim_ascii().is_empty() {
                 continue;
             }

@@ -103,3 +103,44 @@ fn an_import_that_is_stopped_in_the_middle_and_repeated_counts_once() {
     assert_eq!(other.import(&file).code, 0);
     assert_eq!(other.digest(), digest);
 }
+
+/// Killed in the middle and started again, the leader goes on with the import where it was, and so does the client.
+#[test]
+fn an_import_goes_on_by_itself_once_a_leader_that_was_killed_is_there_again() {
+    let mut leader = Leader::new();
+    let directory = TempDir::new().expect("a directory");
+    let file = directory.path().join("words.tsv");
+    let items = 300_000;
+    let lines: String = (0..items).map(|at| format!("word-{at}\t{}\n", at % 7 + 1)).collect();
+    fs::write(&file, &lines).expect("written");
+    let child = std::process::Command::new(memdb_binary())
+        .args(["import", "--progress-json", "--leader", &leader.node.url])
+        .arg(&file)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    for _ in 0..2 {
+        let before = leader.node.sequence();
+        testkit::wait::wait_until("some more is there", || leader.node.sequence() > before + 1);
+        leader.node.kill();
+        leader.node.start_again();
+    }
+    let output = child.wait_with_output().expect("it ends");
+    let told = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(output.status.success(), "{told}");
+    let digest = leader.digest();
+    assert!(told.lines().last().is_some_and(|line| line.ends_with(&format!("digest {digest}"))), "{digest}: {told}");
+    // All of the file is done, and no more than it, in ever larger numbers.
+    let progress: Vec<serde_json::Value> = told.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let numbers = |name: &str| progress.iter().map(|line| line[name].as_u64().expect("a number")).collect::<Vec<_>>();
+    for (name, of, all) in [("bytes", "of_bytes", lines.len() as u64), ("lines", "of_lines", items)] {
+        let done = numbers(name);
+        assert!(done.is_sorted() && done.last() == Some(&all), "{name}: {done:?}");
+        assert!(numbers(of).iter().all(|&of| of == all), "{of}: {all}");
+    }
+    let last = progress.last().expect("a line");
+    assert_eq!(
+        last["items"].as_u64().zip(last["items_before"].as_u64()).map(|(new, before)| new + before),
+        Some(items)
+    );
+}

@@ -208,7 +208,7 @@ fn nodes_with_users_work_together_and_neither_they_nor_the_verbs_say_a_secret() 
 }
 
 #[test]
-fn a_backup_needs_the_role_replicate_and_no_more() {
+fn an_import_needs_the_role_write_and_a_backup_the_role_replicate_and_no_more() {
     let mut session = Session::new();
     for (user, role) in [("copies", "replicate"), ("reads", "read"), ("writes", "write")] {
         let added = session.user(&["add", user, "--role", role, "--no-password"]);
@@ -217,8 +217,12 @@ fn a_backup_needs_the_role_replicate_and_no_more() {
     let [copies, reads, writes] = ["copies", "reads", "writes"].map(|user| session.token(user));
     let leader = session.start("leader", &["leader", "--data-dir", "data"]);
     let server = ["--server", &leader.url];
-    let put = session.ran(&["cache", "put", "a", "--value", "x", "--server", &leader.url], &[("MEMDB_TOKEN", &writes)]);
-    assert_eq!(put.code, 0, "{}", put.err);
+    fs::write(session.path("words.csv"), "hello,1\n").expect("a file");
+    let import = ["import", "words.csv", "--leader", &leader.url];
+    let imported = session.ran(&import, &[("MEMDB_TOKEN", &writes)]);
+    assert_eq!(imported.code, 0, "{}", imported.err);
+    let refused = session.ran(&["import", "--again", "words.csv", "--leader", &leader.url], &[("MEMDB_TOKEN", &reads)]);
+    assert!(refused.code == 1 && refused.err.contains("role write"), "{}", refused.err);
     fs::write(session.path("token"), &copies).expect("a file");
     wait_for("a snapshot is there", || {
         let ran = session.ran(&[&["backup", "--token-file", "token", "copy"], &server[..]].concat(), &[]);

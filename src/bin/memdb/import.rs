@@ -1,12 +1,14 @@
 //! `memdb import`: counts and entries from files, each item once however often the command is repeated.
 
+mod progress;
+
 use crate::{
+    credentials,
     output::{CommandError, CommandResult, GroupedNumber, tell},
     post::source::{command, stream_name},
 };
 use clap::ValueEnum;
 use flate2::read::MultiGzDecoder;
-use indicatif::{ProgressBar, ProgressStyle};
 use memdb::{
     base::limits::{IMPORT_BATCHES_AHEAD, IMPORT_STREAMS},
     client::{
@@ -14,7 +16,9 @@ use memdb::{
         import::{ImportBatch, ImportBatcher, ImportOptions, ImportProgress},
         import_reader::{ImportFault, ImportFormat, ImportSums, read_items},
     },
+    config::{ClientTlsFlags, CredentialFlags},
 };
+use progress::{DRAW_EVERY, ProgressView};
 use std::{
     io::{self, BufRead, BufReader, Read},
     path::{Path, PathBuf},
@@ -55,6 +59,9 @@ pub struct ImportArguments {
     #[arg(long, value_name = "URL", env = "MEMDB_LEADER", default_value = "http://127.0.0.1:8080", alias = "server")]
     leader: String,
 
+    #[command(flatten)]
+    credentials: CredentialFlags,
+
     /// Format of the files [default: as their names end].
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<FormatArgument>,
@@ -82,6 +89,14 @@ pub struct ImportArguments {
     /// Seconds that an answer may take.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
+
+    #[command(flatten)]
+    tls: ClientTlsFlags,
+
+    /// Tell the progress as lines of JSON on standard error: {"file", "bytes", "of_bytes", "lines", "of_lines",
+    /// "items", "items_before"}.
+    #[arg(long)]
+    progress_json: bool,
 }
 
 /// The format of a file.
@@ -119,8 +134,9 @@ struct ImportSource<'a> {
 
 #[allow(clippy::disallowed_methods, reason = "randomness is drawn here and handed in")]
 pub fn run(arguments: &ImportArguments) -> CommandResult {
-    let client = Client::with_timeout(&arguments.leader, Duration::from_secs(arguments.timeout))?;
-    let client = client.meant_for(ServerKind::Leader);
+    let timeout = Duration::from_secs(arguments.timeout);
+    let client = Client::with_tls(&arguments.leader, timeout, &arguments.tls.read()?)?.meant_for(ServerKind::Leader);
+    let client = credentials::with(client, &arguments.credentials)?;
     let random = getrandom::u64().map_err(|error| CommandError::Failed(format!("no randomness: {error}")))?;
     let again = arguments.again.then(|| format!("again-{:08x}", random >> 32));
     if let Some(name) = &again {
@@ -188,7 +204,7 @@ async fn send(source: &ImportSource<'_>, client: &Client, arguments: &ImportArgu
         seed: random,
     };
     let (progress, begun) = (Arc::new(ImportProgress::default()), Instant::now());
-    let bar = bar(source.sums);
+    let mut view = ProgressView::new(source.path, source.sums, arguments.progress_json);
     let (senders, receivers): (Vec<_>, Vec<_>) =
         (0..IMPORT_STREAMS).map(|_| mpsc::channel(IMPORT_BATCHES_AHEAD)).unzip();
     let (input, format, ns) = (open(source.path)?, source.format, arguments.ns.clone());
@@ -198,21 +214,25 @@ async fn send(source: &ImportSource<'_>, client: &Client, arguments: &ImportArgu
         async move { client.import_stream(stream, &mut batches, options, progress).await }
     });
     let mut streams = std::pin::pin!(futures::future::try_join_all(streams));
-    let mut ticks = tokio::time::interval(Duration::from_millis(100));
+    let mut ticks = tokio::time::interval(DRAW_EVERY);
     let sent = loop {
         tokio::select! {
             sent = &mut streams => break sent.map(drop),
-            _ = ticks.tick() => {
-                bar.set_position(progress.bytes.load(Ordering::Relaxed));
-                bar.set_message(format!("{} items", GroupedNumber(progress.applied.load(Ordering::Relaxed))));
-            }
+            _ = ticks.tick() => view.tick(&progress),
         }
     };
-    bar.finish_and_clear();
     let fault = |what: String| CommandError::Failed(format!("{}: {what}", source.path.display()));
     let (applied, before) = (progress.applied.load(Ordering::Relaxed), progress.applied_before.load(Ordering::Relaxed));
-    sent.map_err(|refusal| fault(format!("{refusal}; {} items of it are imported", GroupedNumber(applied + before))))?;
-    let cut = cutting.await.map_err(|error| fault(error.to_string()))?;
+    let sent = sent
+        .map_err(|refusal| fault(format!("{refusal}; {} items of it are imported", GroupedNumber(applied + before))));
+    let cut = cutting.await.map_err(|error| fault(error.to_string()));
+    if let (Ok(()), Ok(Ok(sums))) = (&sent, &cut) {
+        // What stands behind the last item, such as the end of an export, is done with it.
+        progress.bytes.store(sums.bytes, Ordering::Relaxed);
+        progress.lines.store(sums.lines, Ordering::Relaxed);
+    }
+    view.finish(&progress);
+    let cut = sent.and(cut)?;
     let sums = cut.map_err(|wrong| {
         fault(format!("{wrong}; {} items in front of it are imported", GroupedNumber(applied + before)))
     })?;
@@ -248,14 +268,6 @@ fn cut(
         streams[stream].blocking_send(batch).map_err(|_| stopped(0))?;
     }
     sums
-}
-
-fn bar(sums: Option<ImportSums>) -> ProgressBar {
-    let (bar, template) = match sums {
-        Some(sums) => (ProgressBar::new(sums.bytes), "{wide_bar} {bytes}/{total_bytes}  {bytes_per_sec}  {eta}  {msg}"),
-        None => (ProgressBar::new_spinner(), "{spinner} {bytes}  {bytes_per_sec}  {msg}"),
-    };
-    bar.with_style(ProgressStyle::with_template(template).expect("a constant of this file").progress_chars("=> "))
 }
 
 fn is_pipe(path: &Path) -> bool {
