@@ -33,6 +33,8 @@ DIFF ?=
 PREEMPTIONS ?= 3
 # How many requests for each operation `make openapi` sends.
 EXAMPLES ?= 100
+# How much `make import-proof` imports, several times.
+MEGABYTES ?= 100
 # Which rows `make bench` measures, and how: `perf/bench --help`.
 BENCH_OPTIONS ?=
 # How much text the demo counts.
@@ -40,7 +42,7 @@ DEMO_MEGABYTES ?= 24
 
 .DEFAULT_GOAL := help
 .PHONY: help build check test sim sim-fast sim-cluster sim-cluster-fast lint demo interleavings crash replica-starts crash-cluster soak flood hostile bench expiry watchers clean perf
-.PHONY: fuzz mutants coverage openapi proof budget
+.PHONY: fuzz mutants coverage openapi import-proof proof budget
 .PHONY: run-perf run-perf-local-replicas docker-check
 .PHONY: start-servers stop-servers start-servers-local-replicas stop-servers-local-replicas
 
@@ -101,6 +103,9 @@ hostile: ## 10,000 connections of each bad kind against a leader: what they cost
 
 openapi: build ## ask a node by its own description: no answer that it does not tell of; tools from PyPI; EXAMPLES=200
 	EXAMPLES=$(EXAMPLES) scripts/openapi $${CARGO_TARGET_DIR:-target}/release/memdb
+
+import-proof: build ## import MEGABYTES (100), stopped and killed in the middle; exact counts, the same digest out and in again
+	scripts/import-proof $${CARGO_TARGET_DIR:-target}/release/memdb $(MEGABYTES)
 
 proof: ## all the long runs, one after the other: some hours; what each finds is in target/proof
 	@scripts/proof

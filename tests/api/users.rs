@@ -10,7 +10,7 @@ use memdb::{
     api::{
         auth::{
             AccessControl, AccessRole, AccessSettings, RoleGrant, password,
-            users_file::{TokenEntry, UserEntry, UsersFile},
+            users_file::UserEntry,
         },
         http::{
             ApiContext, HttpServer, HttpSettings, NodeAccess,
@@ -24,7 +24,8 @@ use node::{HTTP1_TRANSPORTS, Protocol, TRANSPORTS, Transport, UsersNode, raw, wr
 use std::{
     fs,
     io::{Read, Write},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use testkit::guard;
@@ -274,7 +275,7 @@ fn the_audit_log_has_what_is_refused_and_what_administers_and_no_secret() {
     node.ask(ANY, &drop, None);
     node.ask(ANY, &drop, Some(&basic("root", "wrong-password")));
     let twice = format!("Authorization: {0}\r\nAuthorization: {0}\r\n", bearer("root"));
-    assert_eq!(raw(node.address(ANY), "DELETE", &drop.target, &twice).0, 400);
+    assert_eq!(raw(plain(node.address(ANY)), "DELETE", &drop.target, &twice).0, 400);
     node.ask(ANY, &get("/wordcount?ns=ours&word=private"), Some(&bearer("ann")));
     node.access.reload().expect("it is sound");
     let audited = node.audited();
@@ -300,6 +301,10 @@ fn the_audit_log_has_what_is_refused_and_what_administers_and_no_secret() {
     assert!(node.node.leader.view().current().is_some(), "it still serves");
 }
 
+fn plain(address: std::net::SocketAddr) -> std::net::TcpStream {
+    std::net::TcpStream::connect(address).expect("the server accepts")
+}
+
 #[test]
 fn the_audit_log_of_a_node_without_users_has_what_the_cluster_secret_decides() {
     let folder = tempfile::tempdir().expect("a directory");
@@ -312,7 +317,7 @@ fn the_audit_log_of_a_node_without_users_has_what_the_cluster_secret_decides() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let server = HttpServer::start(listener, api, settings()).expect("it starts");
     let ask = |method, target, secret: &str, lines: &str| {
-        raw(server.local_addr(), method, target, &format!("Authorization: Bearer {secret}\r\n{lines}")).0
+        raw(plain(server.local_addr()), method, target, &format!("Authorization: Bearer {secret}\r\n{lines}")).0
     };
     let requests = [
         ("POST", "/promote", String::new()),
@@ -326,7 +331,7 @@ fn the_audit_log_of_a_node_without_users_has_what_the_cluster_secret_decides() {
     for (method, target, lines) in &requests {
         assert_ne!(ask(method, target, SECRET, lines), 403, "{method} {target}");
     }
-    assert_eq!(raw(server.local_addr(), "DELETE", "/ns/a", "").0, 202);
+    assert_eq!(raw(plain(server.local_addr()), "DELETE", "/ns/a", "").0, 202);
     let audited = fs::read_to_string(path).expect("the audit log");
     let lines: Vec<serde_json::Value> = audited.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let told: Vec<_> = lines
