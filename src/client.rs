@@ -14,7 +14,9 @@ pub mod dump;
 pub mod entries;
 pub mod export;
 pub mod import;
+mod import_pipe;
 pub mod import_reader;
+mod import_streams;
 pub mod input;
 pub mod namespaces;
 mod promotion;
@@ -34,7 +36,7 @@ use bytes::Bytes;
 use credentials::ClientCredentials;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header, header::HeaderValue};
 use serde::{Deserialize, Deserializer, de::Error};
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU64, time::Duration};
 
 /// Patience for a connection: a node on the same network answers in far less.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -200,6 +202,8 @@ pub enum ClientError {
         leader: Option<Box<NamedLeader>>,
         /// The wait that the node asked for (`Retry-After`).
         retry_after: Option<Duration>,
+        /// The number that the stream of the request goes on with, if it was another.
+        expected: Option<NonZeroU64>,
     },
     /// The answer is not one of memdb's.
     #[error("{base} does not answer like memdb: {reason}")]
@@ -241,6 +245,7 @@ struct ProblemBody {
     detail: String,
     leader: Option<Box<str>>,
     database: Option<Box<str>>,
+    expected: Option<u64>,
 }
 
 impl Client {
@@ -509,10 +514,11 @@ impl Client {
             ("", text) | (text, "") => text.to_owned(),
             (title, detail) => format!("{title}: {detail}"),
         };
-        let ProblemBody { leader, database, kind, .. } = problem;
+        let ProblemBody { leader, database, kind, expected, .. } = problem;
         let problem = kind.rsplit(':').next().unwrap_or_default().into();
         let leader = leader.map(|url| Box::new(NamedLeader { url, database }));
-        ClientError::Refused { base: self.base(), status: status.as_u16(), problem, reason, leader, retry_after }
+        let (base, status, expected) = (self.base(), status.as_u16(), expected.and_then(NonZeroU64::new));
+        ClientError::Refused { base, status, problem, reason, leader, retry_after, expected }
     }
 
     fn strange(&self, reason: String) -> ClientError {

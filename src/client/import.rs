@@ -23,7 +23,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
-use tokio::{sync::mpsc, time::Instant};
+use tokio::time::Instant;
 
 /// What has been done so far.
 #[derive(Debug, Default)]
@@ -38,11 +38,22 @@ pub struct ImportProgress {
     pub applied_before: AtomicU64,
 }
 
+impl ImportProgress {
+    pub(super) fn add(&self, batch: &ImportBatch, was_there: bool) {
+        let items = if was_there { &self.applied_before } else { &self.applied };
+        items.fetch_add(batch.items, Ordering::Relaxed);
+        self.bytes.fetch_add(batch.bytes, Ordering::Relaxed);
+        self.lines.fetch_add(batch.line_count, Ordering::Relaxed);
+    }
+}
+
 /// The options of an import.
 #[derive(Clone, Debug)]
 pub struct ImportOptions {
     /// The name under which the node remembers it.
     pub name: String,
+    /// True if the name says nothing of the content: it may come to an end too early, and come again.
+    pub is_pipe: bool,
     /// The acknowledgement level, if not the leader's own.
     pub ack: Option<String>,
     /// The time for which a batch is tried again.
@@ -54,12 +65,12 @@ pub struct ImportOptions {
 /// Items that are sent as one write.
 #[derive(Debug)]
 pub struct ImportBatch {
-    namespace: String,
+    pub(super) namespace: String,
     content: BatchContent,
     items: u64,
     bytes: u64,
     /// The first line and the last.
-    lines: (u64, u64),
+    pub(super) lines: (u64, u64),
     /// Lines of the input since the batch before.
     line_count: u64,
     /// The number among the batches of its namespace, from 0.
@@ -162,61 +173,52 @@ fn json_bytes(word: &str) -> usize {
 
 impl ImportBatch {
     /// The stream in which it is sent.
-    pub fn stream(&self) -> usize {
+    pub(super) fn stream(&self) -> usize {
         (self.number % IMPORT_STREAMS as u64) as usize
+    }
+
+    /// Its number in that stream.
+    pub(super) fn sequence(&self) -> u64 {
+        self.number / IMPORT_STREAMS as u64 + 1
     }
 }
 
 /// The reason why an import stopped, with the lines that were not applied.
 #[derive(Debug, thiserror::Error)]
-#[error("lines {} to {}: {error}; nothing of them was applied", lines.0, lines.1)]
-pub struct ImportRefusal {
-    lines: (u64, u64),
-    error: ClientError,
+pub enum ImportRefusal {
+    /// The node did not take a batch.
+    #[error("lines {} to {}: {error}; nothing of them was applied", lines.0, lines.1)]
+    Batch {
+        /// The lines of the batch.
+        lines: (u64, u64),
+        /// The node's answer.
+        error: ClientError,
+    },
+    /// What comes from a pipe is not what came before under its name.
+    #[error(
+        "lines {} to {}: another text was imported under this name, {difference}; give this one, or only what is \
+         missing of it, a name of its own",
+        lines.0, lines.1
+    )]
+    AnotherText {
+        /// The lines of the batch.
+        lines: (u64, u64),
+        /// The difference, for a person.
+        difference: String,
+    },
 }
 
 /// The part of an answer that an import looks at.
 #[derive(Deserialize)]
-struct NumberedAnswer {
+pub(super) struct NumberedAnswer {
     /// Told by a header, which the answers of all writes have.
     #[serde(skip)]
-    replayed: bool,
+    pub(super) replayed: bool,
     #[serde(default)]
-    stream_last: Option<u64>,
+    pub(super) stream_last: Option<u64>,
 }
 
 impl Client {
-    /// Sends the batches of one stream, in their order.
-    ///
-    /// # Errors
-    /// The first batch that was refused, or not answered within the patience.
-    pub async fn import_stream(
-        &self,
-        stream: usize,
-        batches: &mut mpsc::Receiver<ImportBatch>,
-        options: &ImportOptions,
-        progress: &ImportProgress,
-    ) -> Result<(), ImportRefusal> {
-        let mut done = HashMap::new();
-        while let Some(batch) = batches.recv().await {
-            let sequence = batch.number / IMPORT_STREAMS as u64 + 1;
-            let mut was_there = done.get(&batch.namespace).is_some_and(|last| sequence <= *last);
-            if !was_there {
-                let sent = self.import_batch(stream, sequence, &batch, options).await;
-                let answer = sent.map_err(|error| ImportRefusal { lines: batch.lines, error })?;
-                was_there = answer.replayed;
-                if let Some(last) = answer.stream_last {
-                    done.insert(batch.namespace, last);
-                }
-            }
-            let items = if was_there { &progress.applied_before } else { &progress.applied };
-            items.fetch_add(batch.items, Ordering::Relaxed);
-            progress.bytes.fetch_add(batch.bytes, Ordering::Relaxed);
-            progress.lines.fetch_add(batch.line_count, Ordering::Relaxed);
-        }
-        Ok(())
-    }
-
     async fn numbered(&self, request: RequestBuilder) -> Result<NumberedAnswer, ClientError> {
         let response = self.send(request).await?;
         let replayed = response.headers().contains_key("memdb-replayed");
@@ -225,15 +227,13 @@ impl Client {
         Ok(NumberedAnswer { replayed, ..answer })
     }
 
-    async fn import_batch(
+    pub(super) async fn import_batch(
         &self,
-        stream: usize,
-        sequence: u64,
         batch: &ImportBatch,
+        stream: &str,
+        sequence: u64,
         options: &ImportOptions,
-    ) -> Result<NumberedAnswer, ClientError> {
-        let begun = Instant::now();
-        let mut backoff = RetryBackoff::new(options.seed ^ (stream as u64 + 1));
+    ) -> Result<NumberedAnswer, ImportRefusal> {
         let (mut query, mut content_type) = (vec![("ns", batch.namespace.as_str())], "application/json");
         query.extend(options.ack.as_deref().map(|level| ("ack", level)));
         let (method, path, body) = match &batch.content {
@@ -253,22 +253,46 @@ impl Client {
             }
         };
         let address = self.address(&path, &query);
-        loop {
+        let request = || {
             let mut request = self
                 .http
                 .request(method.clone(), address.clone())
-                .header("Memdb-Stream", format!("{}.{stream}", options.name))
+                .header("Memdb-Stream", stream)
                 .header("Memdb-Stream-Seq", sequence)
                 .header(header::CONTENT_LENGTH, body.len());
             if !content_type.is_empty() {
                 request = request.header(header::CONTENT_TYPE, content_type);
             }
-            match self.numbered(request.body(body.clone())).await {
-                Err(error) if error.is_passing() && begun.elapsed() < options.patience => {
-                    tokio::time::sleep(backoff.wait(error.retry_after())).await;
-                }
-                answer => return answer,
+            self.numbered(request.body(body.clone()))
+        };
+        patiently(options, batch.stream(), request).await.map_err(|error| match error {
+            ClientError::Refused { problem, .. } if options.is_pipe && *problem == *"key-reused" => {
+                ImportRefusal::AnotherText { lines: batch.lines, difference: "with other lines here".to_owned() }
             }
+            error => ImportRefusal::Batch { lines: batch.lines, error },
+        })
+    }
+}
+
+/// The stream of a node for the batches of one of the streams of an import.
+pub(super) fn batch_stream(stream: usize, options: &ImportOptions) -> String {
+    format!("{}.{stream}", options.name)
+}
+
+/// Asks again, as long as the patience lasts, where that may help.
+pub(super) async fn patiently<A: Future<Output = Result<T, ClientError>>, T>(
+    options: &ImportOptions,
+    stream: usize,
+    mut ask: impl FnMut() -> A,
+) -> Result<T, ClientError> {
+    let begun = Instant::now();
+    let mut backoff = RetryBackoff::new(options.seed ^ (stream as u64 + 1));
+    loop {
+        match ask().await {
+            Err(error) if error.is_passing() && begun.elapsed() < options.patience => {
+                tokio::time::sleep(backoff.wait(error.retry_after())).await;
+            }
+            answer => return answer,
         }
     }
 }

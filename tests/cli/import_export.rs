@@ -24,7 +24,7 @@ fn what_is_exported_and_imported_elsewhere_has_the_same_digest_and_repeats_impor
     assert_eq!(to.digest(), from.digest());
     assert!(first.contains(&from.digest()), "{first}");
     let again = to.tell(&["import", name]);
-    assert!(again.contains("0 items imported, 11 imported before"), "{again}");
+    assert!(again.contains("0 items imported, 11 known before"), "{again}");
     assert_eq!(to.digest(), from.digest());
     // The post owns its words, as it did where it came from.
     to.tell(&["posts", "del", "17"]);

@@ -8,6 +8,7 @@ mod fake;
 mod files;
 mod followers;
 mod import_export;
+mod import_faults;
 mod inputs;
 mod leader;
 mod names;

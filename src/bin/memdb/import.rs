@@ -22,7 +22,7 @@ use progress::{DRAW_EVERY, ProgressView};
 use std::{
     io::{self, BufRead, BufReader, Read},
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
+    sync::atomic::Ordering,
     time::Duration,
 };
 use tokio::{sync::mpsc, time::Instant};
@@ -40,7 +40,7 @@ anything is imported. What is compressed by gzip or Zstandard is decompressed.
 
 Counts are added to those there are. Stopped or repeated, the same command imports nothing twice: the leader remembers how far \
 it is, by the content of the file, its format and --ns, for 30 days. What is read from a pipe has no name to be remembered by: \
-give it one with --name.
+give it one with --name. Under that name there is one text: another, or one that is longer or shorter, is refused.
 
 Exits 0 if everything is imported, 1 if not, 2 on wrong usage, 130 after Ctrl-C.";
 
@@ -199,75 +199,76 @@ fn source<'a>(
 async fn send(source: &ImportSource<'_>, client: &Client, arguments: &ImportArguments, random: u64) -> CommandResult {
     let options = ImportOptions {
         name: source.stream.clone(),
+        is_pipe: source.sums.is_none(),
         ack: arguments.ack.clone(),
         patience: Duration::from_secs(arguments.retry_seconds),
         seed: random,
     };
-    let (progress, begun) = (Arc::new(ImportProgress::default()), Instant::now());
+    let (progress, begun) = (ImportProgress::default(), Instant::now());
     let mut view = ProgressView::new(source.path, source.sums, arguments.progress_json);
-    let (senders, receivers): (Vec<_>, Vec<_>) =
-        (0..IMPORT_STREAMS).map(|_| mpsc::channel(IMPORT_BATCHES_AHEAD)).unzip();
-    let (input, format, ns) = (open(source.path)?, source.format, arguments.ns.clone());
-    let cutting = tokio::task::spawn_blocking(move || cut(input, format, ns.as_deref(), &senders));
-    let streams = receivers.into_iter().enumerate().map(|(stream, mut batches)| {
-        let (options, progress) = (&options, &progress);
-        async move { client.import_stream(stream, &mut batches, options, progress).await }
-    });
-    let mut streams = std::pin::pin!(futures::future::try_join_all(streams));
-    let mut ticks = tokio::time::interval(DRAW_EVERY);
-    let sent = loop {
-        tokio::select! {
-            sent = &mut streams => break sent.map(drop),
-            _ = ticks.tick() => view.tick(&progress),
-        }
-    };
     let fault = |what: String| CommandError::Failed(format!("{}: {what}", source.path.display()));
-    let (applied, before) = (progress.applied.load(Ordering::Relaxed), progress.applied_before.load(Ordering::Relaxed));
-    let sent = sent
-        .map_err(|refusal| fault(format!("{refusal}; {} items of it are imported", GroupedNumber(applied + before))));
-    let cut = cutting.await.map_err(|error| fault(error.to_string()));
-    if let (Ok(()), Ok(Ok(sums))) = (&sent, &cut) {
+    let (sender, batches) = mpsc::channel(IMPORT_BATCHES_AHEAD);
+    let (input, format, ns) = (open(source.path)?, source.format, arguments.ns.clone());
+    let cutting = tokio::task::spawn_blocking(move || cut(input, format, ns.as_deref(), &sender));
+    let sent = async {
+        let refused = |refusal| fault(format!("{refusal}; so far: {}", progress_told(&progress)));
+        client.import(batches, &options, &progress).await.map_err(refused)?;
+        let cut = cutting.await.map_err(|error| fault(error.to_string()))?;
+        let (sums, last) = cut.map_err(|wrong| {
+            let told = progress_told(&progress);
+            fault(format!("{wrong}; so far: {told}; once it is right, under the same name it goes on"))
+        })?;
+        if let Some(batch) = last {
+            client.import_last(&batch, &options, &progress).await.map_err(refused)?;
+        }
         // What stands behind the last item, such as the end of an export, is done with it.
         progress.bytes.store(sums.bytes, Ordering::Relaxed);
         progress.lines.store(sums.lines, Ordering::Relaxed);
-    }
+        Ok::<_, CommandError>(sums)
+    };
+    let mut sent = std::pin::pin!(sent);
+    let mut ticks = tokio::time::interval(DRAW_EVERY);
+    let sent = loop {
+        tokio::select! {
+            sent = &mut sent => break sent,
+            _ = ticks.tick() => view.tick(&progress),
+        }
+    };
     view.finish(&progress);
-    let cut = sent.and(cut)?;
-    let sums = cut.map_err(|wrong| {
-        fault(format!("{wrong}; {} items in front of it are imported", GroupedNumber(applied + before)))
-    })?;
+    let digest = sent?.digest.to_hex();
     let seconds = begun.elapsed().as_secs_f64();
-    let rate = GroupedNumber((applied as f64 / seconds.max(1e-3)).round());
-    let digest = sums.digest.to_hex();
-    let known = if before > 0 { format!(", {} imported before", GroupedNumber(before)) } else { String::new() };
-    let (file, applied) = (source.path.display(), GroupedNumber(applied));
-    tell(&format!("{file}: {applied} items imported{known} in {seconds:.1} s ({rate}/s), digest {digest}"));
+    let rate = GroupedNumber((progress.applied.load(Ordering::Relaxed) as f64 / seconds.max(1e-3)).round());
+    let (file, told) = (source.path.display(), progress_told(&progress));
+    tell(&format!("{file}: {told} in {seconds:.1} s ({rate}/s), digest {digest}"));
     Ok(())
 }
 
-/// Cuts an input into batches, each in its stream. Blocks.
+/// Tells how much was imported, and how much had been before.
+fn progress_told(progress: &ImportProgress) -> String {
+    let [applied, before] = [&progress.applied, &progress.applied_before].map(|items| items.load(Ordering::Relaxed));
+    let known = if before > 0 { format!(", {} known before", GroupedNumber(before)) } else { String::new() };
+    format!("{} items imported{known}", GroupedNumber(applied))
+}
+
+/// Cuts an input into batches, and gives the last one, which is not full. Blocks.
+///
+/// Of an input that is wrong the open batch is not given: as it will be once the input is right, it has more items.
 fn cut(
     input: Box<dyn Read + Send>,
     format: ImportFormat,
     ns: Option<&str>,
-    streams: &[mpsc::Sender<ImportBatch>],
-) -> Result<ImportSums, ImportFault> {
+    batches: &mpsc::Sender<ImportBatch>,
+) -> Result<(ImportSums, Option<ImportBatch>), ImportFault> {
     let mut batcher = ImportBatcher::default();
-    // A stream that has ended says itself why.
-    let stopped = |line| ImportFault { line, reason: "stopped".to_owned() };
     let sums = read_items(format, BufReader::with_capacity(READ_BYTES, input), ns, &mut |read| {
         let line = read.line;
         for batch in batcher.take(read)? {
-            streams[batch.stream()].blocking_send(batch).map_err(|_| stopped(line))?;
+            // Whoever sends them has ended, and says itself why.
+            batches.blocking_send(batch).map_err(|_| ImportFault { line, reason: "stopped".to_owned() })?;
         }
         Ok(())
-    });
-    // What stands in front of a mistake is sent, as is said of it.
-    if let Some(batch) = batcher.end() {
-        let stream = batch.stream();
-        streams[stream].blocking_send(batch).map_err(|_| stopped(0))?;
-    }
-    sums
+    })?;
+    Ok((sums, batcher.end()))
 }
 
 fn is_pipe(path: &Path) -> bool {

@@ -1,0 +1,62 @@
+//! `memdb import` where something goes wrong: pipes that break off, files that change, leaders that do not answer.
+
+use crate::{Ran, leader::Leader, memdb, run};
+use testkit::client::read;
+
+fn import_pipe(leader: &Leader, name: &str, text: &str) -> Ran {
+    let mut command = memdb();
+    command.args(["import", "--leader", &leader.node.url, "--format", "csv", "--name", name, "-"]);
+    run(command.write_stdin(text))
+}
+
+fn lines(range: std::ops::Range<usize>) -> String {
+    range.map(|at| format!("w{at},{}\n", at % 7 + 1)).collect()
+}
+
+fn words(leader: &Leader) -> String {
+    let told = leader.tell(&["export"]);
+    let line = told.lines().find(|line| line.starts_with("exported")).expect("a report");
+    line.split(' ').nth(1).expect("a number").to_owned()
+}
+
+/// A text that breaks off at the end of a line looks whole: what comes under its name later must not seem imported.
+#[test]
+fn a_pipe_that_broke_off_is_known_when_the_whole_text_comes_under_its_name() {
+    let leader = Leader::new();
+    let short = import_pipe(&leader, "monday", &lines(0..93_000));
+    assert!(short.code == 0 && short.err.contains("93,000 items imported"), "{}", short.err);
+    let digest = leader.digest();
+    for (case, text) in [
+        ("longer by less than a batch", lines(0..95_000)),
+        ("longer by more", lines(0..200_000)),
+        ("shorter by less than a batch", lines(0..92_999)),
+        ("shorter by more", lines(0..50_000)),
+        ("another end", lines(0..92_999) + "w92999,100\n"),
+    ] {
+        let other = import_pipe(&leader, "monday", &text);
+        assert_eq!(other.code, 1, "{case}: {}", other.err);
+        assert!(other.err.contains("another text was imported under this name"), "{case}: {}", other.err);
+        assert_eq!(leader.digest(), digest, "{case}: nothing of it is imported");
+    }
+    let again = import_pipe(&leader, "monday", &lines(0..93_000));
+    assert!(again.code == 0 && again.err.contains("0 items imported, 93,000 known before"), "{}", again.err);
+    assert_eq!(leader.digest(), digest);
+    let few = import_pipe(&leader, "few", "a,1\nb,1\n");
+    assert_eq!(few.code, 0, "{}", few.err);
+    assert_eq!(import_pipe(&leader, "few", "a,1\nb,1\nc,1\n").code, 1);
+    assert_eq!(read(&leader.node.url, &["a", "c"]), [("a".to_owned(), 1), ("c".to_owned(), 0)].into());
+}
+
+#[test]
+fn a_pipe_with_a_wrong_line_goes_on_under_its_name_once_the_line_is_right() {
+    let leader = Leader::new();
+    let wrong = import_pipe(&leader, "monday", &(lines(0..93_000) + "w93000,many\n" + &lines(93_001..95_000)));
+    assert!(wrong.code == 1 && wrong.err.contains("line 93001: \"many\" is no whole number"), "{}", wrong.err);
+    assert!(wrong.err.contains("under the same name it goes on"), "{}", wrong.err);
+    let right = import_pipe(&leader, "monday", &lines(0..95_000));
+    assert!(right.code == 0 && right.err.contains(" known before"), "{}", right.err);
+    assert_eq!(words(&leader), "95,000");
+    assert!(right.err.contains(&leader.digest()), "{}", right.err);
+    let again = import_pipe(&leader, "monday", &lines(0..95_000));
+    assert!(again.err.contains("0 items imported, 95,000 known before"), "{}", again.err);
+}
