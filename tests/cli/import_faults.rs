@@ -60,3 +60,14 @@ fn a_pipe_with_a_wrong_line_goes_on_under_its_name_once_the_line_is_right() {
     let again = import_pipe(&leader, "monday", &lines(0..95_000));
     assert!(again.err.contains("0 items imported, 95,000 known before"), "{}", again.err);
 }
+
+#[test]
+fn one_name_is_not_given_to_two_pipes() {
+    let leader = Leader::new();
+    let mut command = memdb();
+    command.args(["import", "--leader", &leader.node.url, "--format", "csv", "--name", "two", "-", "/dev/stdin"]);
+    let ran = run(command.write_stdin("a,1\n"));
+    assert_eq!(ran.code, 2, "{}", ran.err);
+    assert!(ran.err.contains("one pipe at a time"), "{}", ran.err);
+    assert_eq!(words(&leader), "0");
+}
