@@ -151,6 +151,7 @@ fn nodes_with_users_work_together_and_neither_they_nor_the_verbs_say_a_secret() 
     let token = session.token("ann");
     fs::write(session.path("token"), &token).expect("a file");
     fs::write(session.path("text"), "hello world hello\n").expect("a file");
+    fs::write(session.path("words.csv"), "rain,1\n").expect("a file");
     let leader = session.start("leader", &["leader", "--data-dir", "one"]);
     let replica = session.start("replica", &["replica", "--leader", &leader.url, "--data-dir", "two"]);
     let (leader_url, replica_url) = (leader.url.clone(), replica.url.clone());
@@ -174,6 +175,8 @@ fn nodes_with_users_work_together_and_neither_they_nor_the_verbs_say_a_secret() 
             "role write",
         ),
         (&["status", "--server", &leader_url], &[("MEMDB_TOKEN", token.as_str())], 1, "all namespaces"),
+        (&["import", "words.csv", "--leader", &leader_url], &[("MEMDB_TOKEN", token.as_str())], 1, "role write"),
+        (&["import", "words.csv", "--leader", &leader_url], &root, 0, "1 items imported"),
         (&["status", "--server", &leader_url], &root, 0, "leader"),
         (&["stats", "--server", &leader_url], &root, 0, "entries"),
         (&["stats", "--server", &replica_url], &root, 0, "entries"),

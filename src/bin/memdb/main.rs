@@ -175,6 +175,22 @@ mod tests {
     }
 
     #[test]
+    fn every_verb_that_asks_a_node_can_show_who_asks_and_believe_a_private_authority() {
+        let mut asking = 0;
+        for (path, verb) in verbs() {
+            let names: Vec<&str> = verb.get_arguments().filter_map(clap::Arg::get_long).collect();
+            let is_url = |name: &clap::builder::Str| name.split('|').any(|part| part == "URL");
+            let asks = |argument: &clap::Arg| argument.get_value_names().is_some_and(|names| names.iter().any(is_url));
+            if verb.get_arguments().any(asks) {
+                asking += 1;
+                let shows = ["token-file", "cluster-secret-file"].iter().any(|flag| names.contains(flag));
+                assert!(shows && names.contains(&"tls-ca"), "{path} has {names:?}");
+            }
+        }
+        assert!(asking >= 15, "{asking}");
+    }
+
+    #[test]
     fn examples_of_help_fit_a_terminal_so_that_none_is_wrapped_within_a_command() {
         for (path, verb) in [("memdb".to_owned(), MemdbArguments::command())].into_iter().chain(verbs()) {
             let help = examples_of(&verb);
