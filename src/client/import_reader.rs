@@ -3,6 +3,7 @@
 use crate::{
     base::limits::{DEFAULT_NAMESPACE, MAX_WORD_BYTES},
     data::content_digest::{ContentDigest, EntryContent},
+    data::counters::COUNTERS,
     data::entries::CollectionKind,
 };
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
@@ -150,7 +151,7 @@ pub fn read_items(
     let passed = Rc::new(Cell::new(0));
     let input = CountedInput { input, passed: Rc::clone(&passed) };
     let default = namespace.unwrap_or(DEFAULT_NAMESPACE).to_owned();
-    let mut reader = ItemReader { default, passed, seen: 0, sums: ImportSums::default(), take };
+    let mut reader = ItemReader { format, default, passed, seen: 0, sums: ImportSums::default(), take };
     match format {
         ImportFormat::Ndjson => reader.lines(input)?,
         ImportFormat::Csv => {
@@ -194,6 +195,7 @@ impl<R: BufRead> BufRead for CountedInput<R> {
 }
 
 struct ItemReader<'a> {
+    format: ImportFormat,
     default: String,
     passed: Rc<Cell<u64>>,
     /// Bytes that the items so far have told of.
@@ -236,6 +238,9 @@ impl ItemReader<'_> {
         match &item {
             ImportItem::Count { namespace, word, amount } => {
                 let fault = |reason: String| Err(ImportFault { line, reason });
+                if namespace == COUNTERS && self.format != ImportFormat::Ndjson {
+                    return fault(format!("`{COUNTERS}` is for counters, which no import sets: leave its lines out"));
+                }
                 if word.is_empty() || word.len() > MAX_WORD_BYTES {
                     return fault(format!("a word has 1 to {MAX_WORD_BYTES} bytes, not {}", word.len()));
                 }
@@ -529,6 +534,24 @@ mod tests {
         }
         let (old, _) = read(ImportFormat::Json, " {\"hello\": 2, \"world\": 1}\n").expect("the old system's");
         assert_eq!(old, ["words \"hello\" 2", "words \"world\" 1"]);
+    }
+
+    /// Only NDJSON says which are counters; words in their place would keep them away.
+    #[test]
+    fn a_table_with_lines_of_counters_is_refused() {
+        for (format, text) in [
+            (ImportFormat::Csv, "ns,word,count\nwords,a,1\ncounters,b,1\n"),
+            (ImportFormat::Tsv, "words\ta\t1\n\ncounters\tb\t1\n"),
+            (ImportFormat::Json, r#"{"words":{"a":1},"counters":{"b":1}}"#),
+        ] {
+            let refused = read(format, text).expect_err("refused");
+            assert!(refused.contains("`counters` is for counters"), "{text}: {refused}");
+        }
+        let refused = read_items(ImportFormat::Csv, "a,1".as_bytes(), Some(COUNTERS), &mut |_| Ok(()));
+        assert!(refused.is_err());
+        let lines = "{\"ns\":\"counters\",\"word\":\"a\",\"count\":1}\n{\"counter\":\"b\",\"value\":5}\n";
+        let (words, sums) = read(ImportFormat::Ndjson, lines).expect("sound");
+        assert_eq!((words, sums.counters), (vec!["counters \"a\" 1".to_owned()], 1));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What leads in and out as a whole: the list of namespaces.
 
 use crate::node::{Node, settings};
-use testkit::wire::Wire;
+use tempfile::TempDir;
+use testkit::{node::lead, wait_until, wire::Wire};
 
 #[test]
 fn namespaces_are_listed_with_words_totals_and_entries() {
@@ -78,6 +79,27 @@ fn an_export_holds_everything_in_each_of_its_formats() {
     assert_eq!(json(&of("format=json&ns=words").1[0]), serde_json::json!({"hello":2,"world":1,"rain":1}));
     assert_eq!(of("format=json&ns=none").1, ["{}"]);
     assert_eq!(wire.get("/export?format=xml").status, 400);
+}
+
+/// An import of a table makes words of everything in it.
+#[test]
+fn tables_hold_counters_only_where_their_namespace_is_named() {
+    let data = TempDir::new().expect("a directory");
+    let leading = lead(data.path(), &[]).expect("a leader"); // with a worker that counts increments
+    let mut wire = Wire::to(leading.address());
+    wire.post("hello");
+    for key in ["Visits", "visits"] {
+        assert_eq!(wire.ask(&format!("POST /counter/{key}/increment HTTP/1.1"), "").status, 202);
+        wait_until("it is counted", || wire.get(&format!("/counter/{key}")).text().contains(r#""value":1"#));
+    }
+    let mut of = |query: &str| wire.get(&format!("/export?{query}")).text().to_owned();
+    assert_eq!(of("format=csv"), "ns,word,count\r\nwords,hello,1\r\n");
+    assert_eq!(of("format=tsv"), "ns\tword\tcount\nwords\thello\t1\n");
+    assert_eq!(of("format=json"), "{\"words\":{\"hello\":1}}\n");
+    let named = of("format=csv&ns=counters");
+    assert!(named.contains("Visits,1\r\n") && named.contains("visits,1\r\n"), "{named}");
+    let lines = of("format=ndjson");
+    assert!(lines.contains(r#"{"counter":"Visits","value":1}"#) && lines.contains(r#""counters":2"#), "{lines}");
 }
 
 /// An import brings the counts, and then the posts that own some of them.

@@ -90,6 +90,8 @@ impl ExportWriter {
                 headers::write_json_string(into, word);
                 writeln!(into, r#","value":{count}}}"#).expect("a Vec takes every byte");
             }
+            // An import of a table would make words of them, and take the place that counters need.
+            ExportItem::Count { is_counter: true, .. } if !self.has_one => {}
             ExportItem::Count { namespace, word, count, .. } => {
                 self.counts += 1;
                 self.digest.add_count(namespace, word, count);
