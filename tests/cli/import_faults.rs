@@ -1,6 +1,12 @@
 //! `memdb import` where something goes wrong: pipes that break off, files that change, leaders that do not answer.
 
 use crate::{Ran, leader::Leader, memdb, run};
+use std::{
+    fs, io,
+    net::{TcpListener, TcpStream},
+    thread,
+};
+use tempfile::TempDir;
 use testkit::client::read;
 
 fn import_pipe(leader: &Leader, name: &str, text: &str) -> Ran {
@@ -70,4 +76,52 @@ fn one_name_is_not_given_to_two_pipes() {
     assert_eq!(ran.code, 2, "{}", ran.err);
     assert!(ran.err.contains("one pipe at a time"), "{}", ran.err);
     assert_eq!(words(&leader), "0");
+}
+
+/// A relay in front of a leader; it does something first, once an import has read its files and begins to send.
+fn relayed(leader: &Leader, first: impl FnOnce() + Send + 'static) -> String {
+    let address = leader.node.url.strip_prefix("http://").expect("a URL").to_owned();
+    let relay = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", relay.local_addr().expect("bound"));
+    thread::spawn(move || {
+        let mut first = Some(first);
+        while let Ok((mut client, _)) = relay.accept() {
+            first.take().into_iter().for_each(|first| first());
+            let mut server = TcpStream::connect(&address).expect("the leader is there");
+            let (mut back, mut forth) = (server.try_clone().expect("a socket"), client.try_clone().expect("a socket"));
+            thread::spawn(move || io::copy(&mut client, &mut server));
+            thread::spawn(move || io::copy(&mut back, &mut forth));
+        }
+    });
+    url
+}
+
+#[test]
+fn a_file_that_changes_between_its_two_reads_is_told_and_not_taken_for_the_old_one() {
+    let leader = Leader::new();
+    let directory = TempDir::new().expect("a directory");
+    let file = |name: &str| directory.path().join(name);
+    let (first, second) = (file("first.csv"), file("second.csv"));
+    for (replaced, word) in [(false, "written"), (true, "moved")] {
+        fs::write(&first, format!("{word},1\n")).expect("written");
+        fs::write(&second, "hello,1\nworld,1\n").expect("written");
+        let (old, new) = (second.clone(), file("new"));
+        let change = move || {
+            fs::write(if replaced { &new } else { &old }, "peace,9\nearth,9\n").expect("written");
+            if replaced {
+                fs::rename(&new, &old).expect("moved");
+            }
+        };
+        let url = relayed(&leader, change);
+        let [one, two] = [&first, &second].map(|path| path.to_str().expect("UTF-8"));
+        let ran = run(memdb().args(["import", "--leader", &url, one, two]));
+        assert_eq!(ran.code, 1, "{word}: {}", ran.err);
+        assert!(ran.err.contains("second.csv: it changed since it was looked through"), "{word}: {}", ran.err);
+        let counts = read(&leader.node.url, &[word, "hello", "peace"]);
+        assert_eq!((counts[word], counts["hello"], counts["peace"]), (1, 0, 0));
+    }
+    // As it is now it is another file.
+    let ran = leader.run(&["import", second.to_str().expect("UTF-8")]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(read(&leader.node.url, &["peace"])["peace"], 9);
 }

@@ -1,5 +1,6 @@
 //! `memdb import`: counts and entries from files, each item once however often the command is repeated.
 
+mod input;
 mod progress;
 
 use crate::{
@@ -8,19 +9,18 @@ use crate::{
     post::source::{command, stream_name},
 };
 use clap::ValueEnum;
-use flate2::read::MultiGzDecoder;
+use input::{CutFault, OpenInput, SeenFile, cut, is_pipe};
 use memdb::{
     base::limits::{IMPORT_BATCHES_AHEAD, IMPORT_STREAMS},
     client::{
         Client, ServerKind,
-        import::{ImportBatch, ImportBatcher, ImportOptions, ImportProgress},
-        import_reader::{ImportFault, ImportFormat, ImportSums, read_items},
+        import::{ImportOptions, ImportProgress},
+        import_reader::ImportFormat,
     },
     config::{ClientTlsFlags, CredentialFlags},
 };
 use progress::{DRAW_EVERY, ProgressView};
 use std::{
-    io::{self, BufRead, BufReader, Read},
     path::{Path, PathBuf},
     sync::atomic::Ordering,
     time::Duration,
@@ -43,9 +43,6 @@ it is, by the content of the file, its format and --ns, for 30 days. What is rea
 give it one with --name. Under that name there is one text: another, or one that is longer or shorter, is refused.
 
 Exits 0 if everything is imported, 1 if not, 2 on wrong usage, 130 after Ctrl-C.";
-
-/// Blocks of an input that are read at once.
-const READ_BYTES: usize = 1 << 20;
 
 /// Import counts and entries: NDJSON, CSV, TSV or JSON.
 #[derive(clap::Args)]
@@ -128,8 +125,10 @@ struct ImportSource<'a> {
     path: &'a Path,
     format: ImportFormat,
     stream: String,
+    /// What decides, beside the content, which batches there are.
+    hash: Xxh3,
     /// What it holds; of a pipe, which is read once, nothing is known.
-    sums: Option<ImportSums>,
+    seen: Option<SeenFile>,
 }
 
 #[allow(clippy::disallowed_methods, reason = "randomness is drawn here and handed in")]
@@ -180,47 +179,48 @@ fn source<'a>(
     let format = format.ok_or_else(|| usage("its name does not say its format: give --format"))?;
     if is_pipe(path) {
         let name = named.ok_or_else(|| usage("a pipe has no name to be remembered by: give it one with --name"))?;
-        return Ok(ImportSource { path, format, stream: format!("import.{name}"), sums: None });
+        return Ok(ImportSource { path, format, stream: format!("import.{name}"), hash: Xxh3::new(), seen: None });
     }
     let mut hash = Xxh3::new();
     let ns = arguments.ns.as_deref();
-    // What decides, beside the content, which batches there are.
     let parts = [format.name(), ns.unwrap_or_default(), named.unwrap_or_default(), &IMPORT_STREAMS.to_string()];
     parts.iter().for_each(|part| hash.update(&[part.as_bytes(), b"\0"].concat()));
-    let input = HashedInput { input: open(path)?, hash: &mut hash };
-    let sums = read_items(format, BufReader::with_capacity(READ_BYTES, input), ns, &mut |_| Ok(()));
-    let sums =
-        sums.map_err(|fault| CommandError::Failed(format!("{}: {fault}; nothing was imported", path.display())))?;
-    if sums.counters > 0 {
-        let counters = GroupedNumber(sums.counters);
+    let seen = SeenFile::look_through(OpenInput::open(path)?, format, ns, hash.clone());
+    let seen =
+        seen.map_err(|fault| CommandError::Failed(format!("{}: {fault}; nothing was imported", path.display())))?;
+    if seen.sums.counters > 0 {
+        let counters = GroupedNumber(seen.sums.counters);
         tell(&format!("memdb: {}: {counters} counters are left out: no import sets them", path.display()));
     }
-    let stream = format!("import.{:032x}", hash.digest128());
-    Ok(ImportSource { path, format, stream, sums: Some(sums) })
+    Ok(ImportSource { path, format, stream: format!("import.{:032x}", seen.hash), hash, seen: Some(seen) })
 }
 
 /// Sends a source, and tells what came of it.
 async fn send(source: &ImportSource<'_>, client: &Client, arguments: &ImportArguments, random: u64) -> CommandResult {
     let options = ImportOptions {
         name: source.stream.clone(),
-        is_pipe: source.sums.is_none(),
+        is_pipe: source.seen.is_none(),
         ack: arguments.ack.clone(),
         patience: Duration::from_secs(arguments.retry_seconds),
         seed: random,
     };
     let (progress, begun) = (ImportProgress::default(), Instant::now());
-    let mut view = ProgressView::new(source.path, source.sums, arguments.progress_json);
+    let mut view = ProgressView::new(source.path, source.seen.map(|seen| seen.sums), arguments.progress_json);
     let fault = |what: String| CommandError::Failed(format!("{}: {what}", source.path.display()));
     let (sender, batches) = mpsc::channel(IMPORT_BATCHES_AHEAD);
-    let (input, format, ns) = (open(source.path)?, source.format, arguments.ns.clone());
-    let cutting = tokio::task::spawn_blocking(move || cut(input, format, ns.as_deref(), &sender));
+    let (input, format, ns) = (OpenInput::open(source.path)?, source.format, arguments.ns.clone());
+    let known = (source.hash.clone(), source.seen);
+    let cutting = tokio::task::spawn_blocking(move || cut(input, format, ns.as_deref(), known, &sender));
     let sent = async {
         let refused = |refusal| fault(format!("{refusal}; so far: {}", progress_told(&progress)));
         client.import(batches, &options, &progress).await.map_err(refused)?;
         let cut = cutting.await.map_err(|error| fault(error.to_string()))?;
         let (sums, last) = cut.map_err(|wrong| {
-            let told = progress_told(&progress);
-            fault(format!("{wrong}; so far: {told}; once it is right, under the same name it goes on"))
+            let rest = match wrong {
+                CutFault::Wrong(_) => "; once it is right, under the same name it goes on",
+                CutFault::Changed => ", which stay; the same command imports it as it is now",
+            };
+            fault(format!("{wrong}; so far: {}{rest}", progress_told(&progress)))
         })?;
         if let Some(batch) = last {
             client.import_last(&batch, &options, &progress).await.map_err(refused)?;
@@ -252,64 +252,4 @@ fn progress_told(progress: &ImportProgress) -> String {
     let [applied, before] = [&progress.applied, &progress.applied_before].map(|items| items.load(Ordering::Relaxed));
     let known = if before > 0 { format!(", {} known before", GroupedNumber(before)) } else { String::new() };
     format!("{} items imported{known}", GroupedNumber(applied))
-}
-
-/// Cuts an input into batches, and gives the last one, which is not full. Blocks.
-///
-/// Of an input that is wrong the open batch is not given: as it will be once the input is right, it has more items.
-fn cut(
-    input: Box<dyn Read + Send>,
-    format: ImportFormat,
-    ns: Option<&str>,
-    batches: &mpsc::Sender<ImportBatch>,
-) -> Result<(ImportSums, Option<ImportBatch>), ImportFault> {
-    let mut batcher = ImportBatcher::default();
-    let sums = read_items(format, BufReader::with_capacity(READ_BYTES, input), ns, &mut |read| {
-        let line = read.line;
-        for batch in batcher.take(read)? {
-            // Whoever sends them has ended, and says itself why.
-            batches.blocking_send(batch).map_err(|_| ImportFault { line, reason: "stopped".to_owned() })?;
-        }
-        Ok(())
-    })?;
-    Ok((sums, batcher.end()))
-}
-
-fn is_pipe(path: &Path) -> bool {
-    path == Path::new("-") || !path.is_file() && path.exists()
-}
-
-/// Opens an input, decompressed.
-fn open(path: &Path) -> Result<Box<dyn Read + Send>, CommandError> {
-    let failed = |error: io::Error| CommandError::Failed(format!("cannot read {}: {error}", path.display()));
-    let raw: Box<dyn Read + Send> = if path == Path::new("-") {
-        Box::new(io::stdin())
-    } else {
-        #[allow(clippy::disallowed_methods, reason = "a file of the user, none of a database")]
-        let file = std::fs::File::open(path).map_err(failed)?;
-        Box::new(file)
-    };
-    let mut input = BufReader::with_capacity(READ_BYTES, raw);
-    let start = input.fill_buf().map_err(failed)?;
-    if start.starts_with(&[0x1f, 0x8b]) {
-        return Ok(Box::new(MultiGzDecoder::new(input)));
-    }
-    if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        return Ok(Box::new(zstd::stream::read::Decoder::with_buffer(input).map_err(failed)?));
-    }
-    Ok(Box::new(input))
-}
-
-/// An input that is hashed as it is read.
-struct HashedInput<'a, R> {
-    input: R,
-    hash: &'a mut Xxh3,
-}
-
-impl<R: Read> Read for HashedInput<'_, R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let read = self.input.read(into)?;
-        self.hash.update(&into[..read]);
-        Ok(read)
-    }
 }
