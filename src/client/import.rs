@@ -19,7 +19,7 @@ use crate::{
 use reqwest::{Method, RequestBuilder, header};
 use serde::Deserialize;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
@@ -93,6 +93,8 @@ pub struct ImportBatcher {
     size: usize,
     /// The line of the last item.
     line: u64,
+    /// The keys of the entries that are in the open batch: a list with one of them twice is refused.
+    keys: HashSet<String>,
     numbers: HashMap<String, u64>,
 }
 
@@ -124,13 +126,14 @@ impl ImportBatcher {
                 let json = entry.json();
                 let is_same = matches!(&self.open, Some(ImportBatch { namespace: of, content: BatchContent::Entries(_), items, .. })
                     if *of == entry.namespace && *items < IMPORT_BATCH_ENTRIES as u64 && self.size + json.len() < IMPORT_BATCH_ENTRY_BYTES);
-                if !is_same {
+                if !is_same || self.keys.contains(&entry.key) {
                     done.extend(self.end());
-                    self.begin(entry.namespace, BatchContent::Entries(String::new()), line);
+                    self.begin(entry.namespace.clone(), BatchContent::Entries(String::new()), line);
                 }
                 let batch = self.open.as_mut().expect("it was begun");
                 let BatchContent::Entries(list) = &mut batch.content else { unreachable!("it was looked at") };
                 self.size += json.len();
+                self.keys.insert(entry.key);
                 list.push_str(if list.is_empty() { "" } else { "," });
                 list.push_str(&json);
             }
@@ -156,6 +159,7 @@ impl ImportBatcher {
 
     fn begin(&mut self, namespace: String, content: BatchContent, line: u64) {
         self.size = 0;
+        self.keys.clear();
         self.open =
             Some(ImportBatch { namespace, content, items: 0, bytes: 0, lines: (line, line), line_count: 0, number: 0 });
     }
@@ -353,5 +357,20 @@ mod tests {
         let mut batcher = ImportBatcher::default();
         batcher.take(count("a", i64::MAX)).expect("in range");
         assert!(batcher.take(count("a", 1)).is_err());
+    }
+
+    fn entry(kind: CollectionKind, key: &str, value: &[u8]) -> ReadItem {
+        let (namespace, key, content_type, value) = ("words".to_owned(), key.to_owned(), String::new(), value.to_vec());
+        let item = ImportedEntry { kind, namespace, key, content_type, ttl: None, is_counted: false, value };
+        ReadItem { line: 1, bytes: 10, item: ImportItem::Entry(item) }
+    }
+
+    #[test]
+    fn a_key_that_comes_again_is_in_another_batch() {
+        let mut batcher = ImportBatcher::default();
+        for (key, full) in [("a", 0), ("b", 0), ("a", 1), ("b", 0), ("c", 0)] {
+            assert_eq!(batcher.take(entry(CollectionKind::Cache, key, b"v")).expect("sound").len(), full, "{key}");
+        }
+        assert_eq!(batcher.end().expect("open").items, 3);
     }
 }
