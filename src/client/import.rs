@@ -25,6 +25,11 @@ use std::{
 };
 use tokio::time::Instant;
 
+/// The number of the cut: which items make a batch, and which stream and number the batch has. It is part of the names
+/// under which imports are remembered, since batches of one cut must not be taken for those of another. Raise it where
+/// the golden test of the cut changes. What was imported under another number is not known then: the changelog says so.
+pub const CUT_NUMBER: u32 = 1;
+
 /// What has been done so far.
 #[derive(Debug, Default)]
 pub struct ImportProgress {
@@ -372,5 +377,47 @@ mod tests {
             assert_eq!(batcher.take(entry(CollectionKind::Cache, key, b"v")).expect("sound").len(), full, "{key}");
         }
         assert_eq!(batcher.end().expect("open").items, 3);
+    }
+
+    /// The batches of one text are the same in every release with this [`CUT_NUMBER`].
+    #[test]
+    fn the_cut_is_that_of_its_number() {
+        assert_eq!(CUT_NUMBER, 1);
+        let plain = || (b'!'..=b'~').map(char::from).filter(|letter| !['"', '\\'].contains(letter));
+        let pairs = plain().flat_map(|first| plain().map(move |second| String::from_iter([first, second])));
+        let two_bytes = pairs.chain(('\u{80}'..='\u{7ff}').map(String::from));
+        let words = (0..20_000).map(|at| count(&format!("w{at:05}"), 1));
+        let short = two_bytes.map(|word| {
+            let item = ImportItem::Count { namespace: "b".to_owned(), word, amount: 1 };
+            ReadItem { line: 1, bytes: 10, item }
+        });
+        let cached = |key: &str, value: &[u8]| entry(CollectionKind::Cache, key, value);
+        let small = (0..1_100).map(|at| cached(&format!("k{at}"), b"v"));
+        let large = ["k1099", "l1", "l2"].map(|key| cached(key, &[0; 1_572_864]));
+        let posts = ["1", "2"].map(|id| entry(CollectionKind::Posts, id, b"rain"));
+        let all = words.chain(short).chain([count("a", 1)]).chain(small).chain(large).chain(posts);
+        let mut batcher = ImportBatcher::default();
+        let mut batches: Vec<_> = all.flat_map(|item| batcher.take(item).expect("in range")).collect();
+        batches.extend(batcher.end());
+        let told = |batch: &ImportBatch| {
+            format!("{} {}.{} {}", batch.namespace, batch.stream(), batch.sequence(), batch.items)
+        };
+        let expected = [
+            "words 0.1 8739",
+            "words 1.1 8739",
+            "words 2.1 2522",
+            "b 0.1 10000",
+            "b 1.1 384",
+            "words 3.1 1",
+            "words 0.2 500",
+            "words 1.2 500",
+            "words 2.2 100",
+            "words 3.2 1",
+            "words 0.3 1",
+            "words 1.3 1",
+            "words 2.3 1",
+            "words 3.3 1",
+        ];
+        assert_eq!(batches.iter().map(told).collect::<Vec<_>>(), expected);
     }
 }

@@ -11,10 +11,10 @@ use crate::{
 use clap::ValueEnum;
 use input::{CutFault, OpenInput, SeenFile, cut, is_pipe};
 use memdb::{
-    base::limits::{IMPORT_BATCHES_AHEAD, IMPORT_STREAMS},
+    base::limits::IMPORT_BATCHES_AHEAD,
     client::{
         Client, ServerKind,
-        import::{ImportOptions, ImportProgress},
+        import::{CUT_NUMBER, ImportOptions, ImportProgress},
         import_reader::ImportFormat,
     },
     config::{ClientTlsFlags, CredentialFlags},
@@ -179,11 +179,17 @@ fn source<'a>(
     let format = format.ok_or_else(|| usage("its name does not say its format: give --format"))?;
     if is_pipe(path) {
         let name = named.ok_or_else(|| usage("a pipe has no name to be remembered by: give it one with --name"))?;
-        return Ok(ImportSource { path, format, stream: format!("import.{name}"), hash: Xxh3::new(), seen: None });
+        return Ok(ImportSource {
+            path,
+            format,
+            stream: format!("import.{name}.{CUT_NUMBER}"),
+            hash: Xxh3::new(),
+            seen: None,
+        });
     }
     let mut hash = Xxh3::new();
     let ns = arguments.ns.as_deref();
-    let parts = [format.name(), ns.unwrap_or_default(), named.unwrap_or_default(), &IMPORT_STREAMS.to_string()];
+    let parts = [format.name(), ns.unwrap_or_default(), named.unwrap_or_default(), &CUT_NUMBER.to_string()];
     parts.iter().for_each(|part| hash.update(&[part.as_bytes(), b"\0"].concat()));
     let seen = SeenFile::look_through(OpenInput::open(path)?, format, ns, hash.clone());
     let seen =
