@@ -2,12 +2,15 @@
 
 use crate::{Ran, leader::Leader, memdb, run};
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read},
     net::{TcpListener, TcpStream},
+    path::Path,
+    process::{Command, Stdio},
     thread,
 };
 use tempfile::TempDir;
-use testkit::client::read;
+use testkit::{client::read, process::memdb_binary};
 
 fn import_pipe(leader: &Leader, name: &str, text: &str) -> Ran {
     let mut command = memdb();
@@ -124,4 +127,33 @@ fn a_file_that_changes_between_its_two_reads_is_told_and_not_taken_for_the_old_o
     let ran = leader.run(&["import", second.to_str().expect("UTF-8")]);
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert_eq!(read(&leader.node.url, &["peace"])["peace"], 9);
+}
+
+/// Imports `file` at a server that never answers, and stops it once it is asked.
+fn stopped_at_a_mute_leader(file: &Path, arguments: &[&str]) -> String {
+    let mute = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let child = Command::new(memdb_binary())
+        .args(["import", "--leader", &format!("http://{}", mute.local_addr().expect("bound"))])
+        .args(arguments)
+        .arg(file)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let mut asked = mute.accept().expect("it asks").0;
+    asked.read_exact(&mut [0; 16]).expect("a request");
+    let _ = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    let ended = child.wait_with_output().expect("it ends");
+    assert_eq!(ended.status.code(), Some(130));
+    String::from_utf8(ended.stderr).expect("UTF-8")
+}
+
+#[test]
+fn an_import_that_is_stopped_says_the_command_that_goes_on() {
+    let directory = TempDir::new().expect("a directory");
+    let file = directory.path().join("a.csv");
+    fs::write(&file, "hello,1\n").expect("written");
+    let told = stopped_at_a_mute_leader(&file, &["--again"]);
+    let name = told.split("say --name ").nth(1).expect("a name").split(' ').next().expect("a name");
+    let rest = told.split("the rest: ").nth(1).expect("a command");
+    assert!(rest.contains(&format!(" --name {name} ")) && !rest.contains("--stream"), "{told}");
 }

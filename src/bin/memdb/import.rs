@@ -155,7 +155,7 @@ pub fn run(arguments: &ImportArguments) -> CommandResult {
             tokio::select! {
                 sent = send(source, &client, arguments, random) => sent?,
                 _ = tokio::signal::ctrl_c() => {
-                    let again = command(again.as_deref());
+                    let again = command("--name", again.as_deref());
                     return Err(CommandError::Interrupted(format!("stopped; the rest: {again}")));
                 }
             }

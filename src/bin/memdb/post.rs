@@ -409,7 +409,7 @@ impl PostRun<'_> {
         }
         format!(
             "{stopped} with at least {counted} posts counted. This goes on from there:\n  {}",
-            source::command(self.named.as_deref())
+            source::command("--stream", self.named.as_deref())
         )
     }
 }

@@ -283,10 +283,10 @@ pub fn stream_name(text: &str) -> Result<String, String> {
     Err(format!("give 1 to {NAME_CHARS} letters, digits, dots, dashes or underscores"))
 }
 
-/// This command line as one would type it to go on: with the run's name in place of `--again`.
-pub fn command(named: Option<&str>) -> String {
+/// This command line as one would type it to go on: with the flag that takes the run's name in place of `--again`.
+pub fn command(flag: &str, named: Option<&str>) -> String {
     let resuming = |argument: String| match named {
-        Some(name) if argument == "--again" => format!("--stream {name}"),
+        Some(name) if argument == "--again" => format!("{flag} {name}"),
         _ => quoted(&argument),
     };
     let words: Vec<_> = std::env::args_os().map(|argument| resuming(argument.to_string_lossy().into_owned())).collect();
