@@ -196,12 +196,14 @@ impl ImportBatch {
 #[derive(Debug, thiserror::Error)]
 pub enum ImportRefusal {
     /// The node did not take a batch.
-    #[error("lines {} to {}: {error}; nothing of them was applied", lines.0, lines.1)]
+    #[error("lines {} to {}: {error}; {}", lines.0, lines.1, outcome(*is_unknown))]
     Batch {
         /// The lines of the batch.
         lines: (u64, u64),
-        /// The node's answer.
+        /// The node's last answer.
         error: ClientError,
+        /// True if this try, or one before it, may have been applied.
+        is_unknown: bool,
     },
     /// What comes from a pipe is not what came before under its name.
     #[error(
@@ -215,6 +217,13 @@ pub enum ImportRefusal {
         /// The difference, for a person.
         difference: String,
     },
+}
+
+fn outcome(is_unknown: bool) -> &'static str {
+    match is_unknown {
+        true => "it is not known whether they were applied: the same command goes on, and counts them once",
+        false => "nothing of them was applied",
+    }
 }
 
 /// The part of an answer that an import looks at.
@@ -274,11 +283,11 @@ impl Client {
             }
             self.numbered(request.body(body.clone()))
         };
-        patiently(options, batch.stream(), request).await.map_err(|error| match error {
+        patiently(options, batch.stream(), request).await.map_err(|(error, is_unknown)| match error {
             ClientError::Refused { problem, .. } if options.is_pipe && *problem == *"key-reused" => {
                 ImportRefusal::AnotherText { lines: batch.lines, difference: "with other lines here".to_owned() }
             }
-            error => ImportRefusal::Batch { lines: batch.lines, error },
+            error => ImportRefusal::Batch { lines: batch.lines, error, is_unknown },
         })
     }
 }
@@ -288,21 +297,35 @@ pub(super) fn batch_stream(stream: usize, options: &ImportOptions) -> String {
     format!("{}.{stream}", options.name)
 }
 
-/// Asks again, as long as the patience lasts, where that may help.
+/// Returns whether a request may have been applied: no answer came, or none that says it was not.
+fn may_be_applied(error: &ClientError) -> bool {
+    match error {
+        ClientError::Lost { .. } | ClientError::Strange { .. } => true,
+        ClientError::Refused { status, .. } => matches!(status, 500 | 502 | 504),
+        ClientError::BadAddress { .. } | ClientError::NothingThere { .. } | ClientError::Unprotected { .. } => false,
+    }
+}
+
+/// Asks again, as long as the patience lasts, where that may help. With the last error comes whether one of the tries
+/// may have been applied.
 pub(super) async fn patiently<A: Future<Output = Result<T, ClientError>>, T>(
     options: &ImportOptions,
     stream: usize,
     mut ask: impl FnMut() -> A,
-) -> Result<T, ClientError> {
+) -> Result<T, (ClientError, bool)> {
     let begun = Instant::now();
     let mut backoff = RetryBackoff::new(options.seed ^ (stream as u64 + 1));
+    let mut is_unknown = false;
     loop {
-        match ask().await {
-            Err(error) if error.is_passing() && begun.elapsed() < options.patience => {
-                tokio::time::sleep(backoff.wait(error.retry_after())).await;
-            }
-            answer => return answer,
+        let error = match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        is_unknown |= may_be_applied(&error);
+        if !error.is_passing() || begun.elapsed() >= options.patience {
+            return Err((error, is_unknown));
         }
+        tokio::time::sleep(backoff.wait(error.retry_after())).await;
     }
 }
 

@@ -84,11 +84,11 @@ impl Client {
             self.send(request.header("Memdb-Stream", stream).header("Memdb-Stream-Seq", UNREACHED).body("{}"))
         };
         let error = match patiently(options, batch.stream(), ask).await {
-            Err(ClientError::Refused { expected: Some(next), .. }) => return Ok(next.get() - 1),
-            Err(error) => error,
+            Err((ClientError::Refused { expected: Some(next), .. }, _)) => return Ok(next.get() - 1),
+            Err((error, _)) => error,
             Ok(_) => self.strange("it takes a stream's number far ahead".to_owned()),
         };
-        Err(ImportRefusal::Batch { lines: batch.lines, error })
+        Err(ImportRefusal::Batch { lines: batch.lines, error, is_unknown: false })
     }
 }
 

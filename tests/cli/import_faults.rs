@@ -3,7 +3,7 @@
 use crate::{Ran, leader::Leader, memdb, run};
 use std::{
     fs,
-    io::{self, Read},
+    io::{self, Read, Write},
     net::{TcpListener, TcpStream},
     path::Path,
     process::{Command, Stdio},
@@ -156,4 +156,30 @@ fn an_import_that_is_stopped_says_the_command_that_goes_on() {
     let name = told.split("say --name ").nth(1).expect("a name").split(' ').next().expect("a name");
     let rest = told.split("the rest: ").nth(1).expect("a command");
     assert!(rest.contains(&format!(" --name {name} ")) && !rest.contains("--stream"), "{told}");
+}
+
+#[test]
+fn a_batch_without_an_answer_is_not_said_to_be_undone() {
+    let directory = TempDir::new().expect("a directory");
+    let file = directory.path().join("a.csv");
+    let name = file.to_str().expect("UTF-8");
+    fs::write(&file, "hello,1\n").expect("written");
+    let curt = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", curt.local_addr().expect("bound"));
+    thread::spawn(move || {
+        while let Ok((mut client, _)) = curt.accept() {
+            let _ = client.read(&mut [0; 4096]);
+            let _ = client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"); // and no more
+        }
+    });
+    let lost = run(memdb().args(["import", "--leader", &url, "--retry-seconds", "0", name]));
+    assert_eq!(lost.code, 1, "{}", lost.err);
+    assert!(lost.err.contains("it is not known whether they were applied"), "{}", lost.err);
+    let leader = Leader::new();
+    let largest = directory.path().join("largest.csv");
+    fs::write(&largest, format!("hello,{}\n", 1_i64 << 62)).expect("written");
+    leader.tell(&["import", largest.to_str().expect("UTF-8")]);
+    let refused = leader.run(&["import", name]);
+    assert_eq!(refused.code, 1, "{}", refused.err);
+    assert!(refused.err.contains("beyond") && refused.err.contains("nothing of them was applied"), "{}", refused.err);
 }
