@@ -10,6 +10,7 @@ pub mod line_budget;
 #[cfg(test)]
 pub(crate) mod log_capture;
 pub mod metrics;
+pub mod names;
 pub mod position;
 pub mod reload;
 pub mod retry;

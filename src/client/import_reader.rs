@@ -1,19 +1,19 @@
 //! What `memdb import` reads: counts and entries, item by item, in one of four formats, never whole in memory.
 
+mod object;
+
 use crate::{
-    base::limits::{DEFAULT_NAMESPACE, MAX_WORD_BYTES},
+    base::limits::{DEFAULT_NAMESPACE, LARGEST_MAX_VALUE_BYTES, MAX_GIVEN_COUNT, MAX_WORD_BYTES},
+    base::names::{check_can_be_named, check_key, check_media_type, check_namespace},
     data::content_digest::{ContentDigest, EntryContent},
     data::counters::COUNTERS,
-    data::entries::CollectionKind,
+    data::entries::{CollectionKind, Expiry},
 };
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
-use serde::{
-    Deserialize, Deserializer,
-    de::{DeserializeSeed, Error, MapAccess, Visitor},
-};
+use object::CountsSeed;
+use serde::{Deserialize, de::DeserializeSeed};
 use std::{
     cell::Cell,
-    fmt,
     io::{self, BufRead, Read},
     rc::Rc,
 };
@@ -151,7 +151,8 @@ pub fn read_items(
     let passed = Rc::new(Cell::new(0));
     let input = CountedInput { input, passed: Rc::clone(&passed) };
     let default = namespace.unwrap_or(DEFAULT_NAMESPACE).to_owned();
-    let mut reader = ItemReader { format, default, passed, seen: 0, sums: ImportSums::default(), take };
+    let mut reader =
+        ItemReader { format, default, sound: String::new(), passed, seen: 0, sums: ImportSums::default(), take };
     match format {
         ImportFormat::Ndjson => reader.lines(input)?,
         ImportFormat::Csv => {
@@ -197,6 +198,8 @@ impl<R: BufRead> BufRead for CountedInput<R> {
 struct ItemReader<'a> {
     format: ImportFormat,
     default: String,
+    /// The namespace that was looked at last: most items have the one of the item before.
+    sound: String,
     passed: Rc<Cell<u64>>,
     /// Bytes that the items so far have told of.
     seen: u64,
@@ -234,16 +237,46 @@ struct ExportLine {
 }
 
 impl ItemReader<'_> {
-    fn give(&mut self, line: u64, item: ImportItem) -> Result<(), ImportFault> {
-        match &item {
+    /// Refuses what the node would refuse, in the middle of an import.
+    fn check(&mut self, item: &ImportItem) -> Result<(), String> {
+        let (ImportItem::Count { namespace, .. } | ImportItem::Entry(ImportedEntry { namespace, .. })) = item;
+        if *namespace != self.sound {
+            check_namespace(namespace)?;
+            check_can_be_named(namespace)?;
+            self.sound.clone_from(namespace);
+        }
+        match item {
             ImportItem::Count { namespace, word, amount } => {
-                let fault = |reason: String| Err(ImportFault { line, reason });
                 if namespace == COUNTERS && self.format != ImportFormat::Ndjson {
-                    return fault(format!("`{COUNTERS}` is for counters, which no import sets: leave its lines out"));
+                    return Err(format!("`{COUNTERS}` is for counters, which no import sets: leave its lines out"));
                 }
                 if word.is_empty() || word.len() > MAX_WORD_BYTES {
-                    return fault(format!("a word has 1 to {MAX_WORD_BYTES} bytes, not {}", word.len()));
+                    return Err(format!("a word has 1 to {MAX_WORD_BYTES} bytes, not {}", word.len()));
                 }
+                if amount.unsigned_abs() > MAX_GIVEN_COUNT as u64 {
+                    return Err(format!(
+                        "an amount is at most {MAX_GIVEN_COUNT} (2^62) either side of zero, not {amount}"
+                    ));
+                }
+            }
+            ImportItem::Entry(entry) => {
+                check_key(&entry.key)?;
+                check_media_type(&entry.content_type)?;
+                if entry.value.len() > LARGEST_MAX_VALUE_BYTES {
+                    let bytes = entry.value.len();
+                    return Err(format!(
+                        "no node takes a value of {bytes} bytes: {LARGEST_MAX_VALUE_BYTES} is the most"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn give(&mut self, line: u64, item: ImportItem) -> Result<(), ImportFault> {
+        self.check(&item).map_err(|reason| ImportFault { line, reason })?;
+        match &item {
+            ImportItem::Count { namespace, word, amount } => {
                 self.sums.counts += 1;
                 self.sums.digest.add_count(namespace, word, *amount);
             }
@@ -333,7 +366,7 @@ impl ItemReader<'_> {
         };
         let value = line.base64.ok_or("the entry has no value (base64)")?;
         let value = BASE64.decode(value).map_err(|error| format!("base64: {error}"))?;
-        let ttl = line.expires_in.map(|seconds| format!("{seconds}"));
+        let ttl = line.expires_in.map(expiry_text).transpose()?;
         let (content_type, is_counted) = (line.content_type.unwrap_or_default(), line.counted);
         Ok(ImportItem::Entry(ImportedEntry { kind, namespace, key, content_type, ttl, is_counted, value }))
     }
@@ -382,6 +415,15 @@ impl ItemReader<'_> {
     }
 }
 
+/// The time to live of an entry that has so many seconds left. One that is about to expire does not stay for ever.
+fn expiry_text(left: f64) -> Result<String, String> {
+    match Expiry::of_seconds(left) {
+        Some(Expiry::AfterMs(_)) => Ok(format!("{left}")),
+        Some(Expiry::Never) => Ok("0.001".to_owned()),
+        None => Err(format!("expires_in is a number of seconds up to a hundred years, or null, not {left}")),
+    }
+}
+
 fn of_row(
     record: &csv::StringRecord,
     field: fn(&str) -> Result<String, String>,
@@ -412,88 +454,6 @@ fn unescaped(field: &str) -> Result<String, String> {
         });
     }
     Ok(plain)
-}
-
-/// An object of words with counts; at the top, of namespaces with such objects too.
-struct CountsSeed<'a> {
-    namespace: &'a str,
-    give: &'a mut dyn FnMut(&str, String, i64) -> bool,
-    is_top: bool,
-}
-
-impl<'de> DeserializeSeed<'de> for CountsSeed<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        json.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for CountsSeed<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object of words with whole numbers")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-        while let Some(name) = members.next_key::<String>()? {
-            let value =
-                ValueSeed { name: &name, namespace: self.namespace, give: &mut *self.give, is_top: self.is_top };
-            members.next_value_seed(value)?;
-        }
-        Ok(())
-    }
-}
-
-/// The value of one member.
-struct ValueSeed<'a> {
-    name: &'a str,
-    namespace: &'a str,
-    give: &'a mut dyn FnMut(&str, String, i64) -> bool,
-    is_top: bool,
-}
-
-impl ValueSeed<'_> {
-    fn count<E: Error>(self, count: i64) -> Result<(), E> {
-        match (self.give)(self.namespace, self.name.to_owned(), count) {
-            true => Ok(()),
-            false => Err(E::custom("stopped")),
-        }
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        json.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for ValueSeed<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a whole number of 64 bits as the count of {:?}", self.name)
-    }
-
-    fn visit_i64<E: Error>(self, count: i64) -> Result<(), E> {
-        self.count(count)
-    }
-
-    fn visit_u64<E: Error>(self, count: u64) -> Result<(), E> {
-        let count =
-            count.try_into().map_err(|_| E::custom(format_args!("the count of {:?} is too large", self.name)))?;
-        self.count(count)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<(), A::Error> {
-        if !self.is_top {
-            return Err(A::Error::custom(format_args!("{:?} is an object, not a count", self.name)));
-        }
-        CountsSeed { namespace: self.name, give: self.give, is_top: false }.visit_map(members)
-    }
 }
 
 #[cfg(test)]
@@ -554,6 +514,26 @@ mod tests {
         assert_eq!((words, sums.counters), (vec!["counters \"a\" 1".to_owned()], 1));
     }
 
+    fn cached(key: &str, expires_in: &str, content_type: &str) -> String {
+        format!(r#"{{"cache":"{key}","expires_in":{expires_in},"content_type":{content_type},"base64":""}}"#)
+    }
+
+    #[test]
+    fn the_bounds_of_what_a_node_takes_are_taken() {
+        let edge = "a,4611686018427387904\nb,-4611686018427387904\n";
+        assert_eq!(read(ImportFormat::Csv, edge).expect("sound").1.counts, 2);
+        for (left, ttl) in [("0.5", "0.5"), ("3162240000", "3162240000"), ("0", "0.001"), ("1e-7", "0.0000001")] {
+            let mut all = Vec::new();
+            let mut take = |read: ReadItem| match read.item {
+                ImportItem::Entry(entry) => Ok(all.extend(entry.ttl)),
+                other => panic!("{other:?}"),
+            };
+            let line = cached(&"k".repeat(512), left, "null");
+            read_items(ImportFormat::Ndjson, line.as_bytes(), None, &mut take).expect("sound");
+            assert_eq!(all, [ttl]);
+        }
+    }
+
     #[test]
     fn what_is_wrong_is_told_with_its_line() {
         for (format, text, said) in [
@@ -573,6 +553,15 @@ mod tests {
             (ImportFormat::Json, "{\"a\":{\"b\":{}}}", "is an object"),
             (ImportFormat::Json, "{\"a\":1", "EOF"),
             (ImportFormat::Json, "{\"\":1}", "a word has 1 to 256 bytes"),
+            (ImportFormat::Csv, "a,b,1\nTitles,a,1\n", "line 2: a namespace is 1 to 64 characters"),
+            (ImportFormat::Csv, "..,a,1\n", "line 1: `..` cannot be a namespace"),
+            (ImportFormat::Csv, "a,1\nb,4611686018427387905\n", "line 2: an amount is at most 4611686018427387904"),
+            (ImportFormat::Csv, "a,-9223372036854775808\n", "line 1: an amount is at most"),
+            (ImportFormat::Ndjson, r#"{"cache":"..","base64":""}"#, "line 1: `..` is no key"),
+            (ImportFormat::Ndjson, &cached(&"k".repeat(513), "null", "null"), "a key has 1 to 512 bytes"),
+            (ImportFormat::Ndjson, &cached("k", "-1", "null"), "line 1: expires_in is a number of seconds"),
+            (ImportFormat::Ndjson, &cached("k", "4e9", "null"), "up to a hundred years"),
+            (ImportFormat::Ndjson, &cached("k", "1", r#""a\nb""#), "a media type has up to 127 visible ASCII"),
         ] {
             let wrong = read(format, text).expect_err(text);
             assert!(wrong.contains(said), "{text}: {wrong}");

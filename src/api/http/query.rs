@@ -9,7 +9,7 @@ use crate::{
         error::{ApiError, ErrorKind},
         service::no_word,
     },
-    base::limits,
+    base::{limits, names},
     engine::leader::AckLevel,
 };
 use std::borrow::Cow;
@@ -327,31 +327,18 @@ pub(super) fn switch(name: &str, given: Option<&str>, default: bool) -> Result<b
 
 /// Refuses a name that no namespace can have.
 pub(super) fn check_namespace(name: &str) -> Result<(), ApiError> {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
-    if (1..=limits::MAX_NAMESPACE_BYTES).contains(&name.len()) && name.bytes().all(plain) {
-        return Ok(());
-    }
-    Err(invalid("a namespace is 1 to 64 characters of a-z, 0-9, dot, underscore and dash"))
+    names::check_namespace(name).map_err(invalid)
 }
 
-/// Refuses the names that no path can hold: clients take `.` and `..` out of `/ns/..`, so nobody could delete such a
-/// namespace.
+/// Refuses the names that no path can hold.
 pub(super) fn check_can_be_named(namespace: &str) -> Result<(), ApiError> {
-    if is_dots(namespace) {
-        return Err(invalid(format!("`{namespace}` cannot be a namespace, since no path can name it")));
-    }
-    Ok(())
+    names::check_can_be_named(namespace).map_err(invalid)
 }
 
 /// The target of a request: its path, and its query if there is one.
 pub(super) fn target(path: impl Into<String>, query: &str) -> String {
     let path = path.into();
     if query.is_empty() { path } else { format!("{path}?{query}") }
-}
-
-/// Returns whether a name stands for another place in a path (`.` or `..`).
-pub(super) fn is_dots(namespace: &str) -> bool {
-    matches!(namespace, "." | "..")
 }
 
 /// Refuses a parameter, and says which one was meant.

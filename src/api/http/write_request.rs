@@ -7,7 +7,7 @@ use super::{
     json::{self, MemberKind, MemberValue},
     plain_post::{POST_TAKES, form_text, no_text, twice},
     posts::document,
-    query::{self, QueryString, RouteParameters, is_dots},
+    query::{self, QueryString, RouteParameters},
     request::WriteHeaders,
     update,
 };
@@ -16,6 +16,7 @@ use crate::{
         error::{ApiError, ErrorKind},
         service::{Command, Operation, WriteRequest, check_text},
     },
+    base::names::is_dots,
     net::write_forwarder::{OutgoingWrite, TRY_TIMEOUT},
     storage::file_header::DatabaseIdentity,
     text::charset::Charset,

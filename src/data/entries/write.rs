@@ -55,6 +55,18 @@ pub enum Expiry {
     AfterMs(u64),
 }
 
+impl Expiry {
+    /// The expiry after so many seconds, 0 being for ever; `None` if they are no time to live.
+    pub fn of_seconds(seconds: f64) -> Option<Self> {
+        let ms = (seconds * 1e3).round();
+        if !(0.0..=limits::MAX_TTL_MS as f64).contains(&ms) || seconds.is_sign_negative() && seconds != 0.0 {
+            return None;
+        }
+        // What is asked for is never longer than wanted because it is short: half a millisecond is not for ever.
+        Some(if seconds == 0.0 { Self::Never } else { Self::AfterMs((ms as u64).max(1)) })
+    }
+}
+
 /// A value as it is to be stored.
 #[derive(Clone, Debug)]
 pub struct NewValue {

@@ -1,12 +1,11 @@
 //! Keys of entries: any text of 1 to 512 bytes, slashes too, but `.` and `..`.
 
-use super::super::{form, query::is_dots};
-use crate::{
-    api::error::{ApiError, ErrorKind},
-    base::limits::MAX_ENTRY_KEY_BYTES,
-};
+use super::super::form;
+use crate::api::error::{ApiError, ErrorKind};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use std::borrow::Cow;
+
+pub(in crate::api::http) use crate::base::names::check_key as check;
 
 /// Encoded in a path: everything that a client on the way could take for something else, slashes too.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -17,16 +16,6 @@ pub(in crate::api::http) fn of_path(encoded: &str) -> Result<Cow<'_, str>, ApiEr
         form::decode_path(encoded.as_bytes(), ErrorKind::InvalidParameter).map_err(|error| error.about("the key"))?;
     check(&key).map_err(|detail| ApiError::new(ErrorKind::InvalidParameter, detail))?;
     Ok(key)
-}
-
-/// Refuses what is no key.
-pub(in crate::api::http) fn check(key: &str) -> Result<(), String> {
-    match key.len() {
-        // Clients and proxies take these out of a path however they are written: nobody could delete such an entry.
-        _ if is_dots(key) => Err(format!("`{key}` is no key, since no path can name it")),
-        1..=MAX_ENTRY_KEY_BYTES => Ok(()),
-        bytes => Err(format!("a key has 1 to {MAX_ENTRY_KEY_BYTES} bytes, and this one has {bytes}")),
-    }
 }
 
 /// The same key as the end of a path that every client and proxy passes on as it is.

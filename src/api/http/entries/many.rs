@@ -1,9 +1,10 @@
 //! The body of `POST /cache`: one JSON object with a list of entries, each an object.
 
-use super::{super::json, key, media_type, ttl};
+use super::{super::json, key, ttl};
 use crate::{
     api::error::{ApiError, ErrorKind},
     base::limits::{MAX_ENTRIES_BYTES, MAX_ENTRIES_PER_REQUEST},
+    base::names::check_media_type,
     data::entries::{CollectionKind, EntryOp, EntryWrite, Expiry, NewValue, WriteCondition},
 };
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
@@ -146,7 +147,7 @@ impl<'de> Visitor<'de> for EntryVisitor {
                 }
                 "content_type" => {
                     let given = map.next_value::<Option<String>>()?.unwrap_or_default();
-                    media_type::check_type(&given).map_err(|what| wrong(&what))?;
+                    check_media_type(&given).map_err(|what| wrong(&what))?;
                     content_type.replace(given).is_some()
                 }
                 "ttl" => {

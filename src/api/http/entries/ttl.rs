@@ -4,7 +4,6 @@ use super::super::query;
 use crate::{
     api::error::ApiError,
     base::clock::LoggedTime,
-    base::limits::MAX_TTL_MS,
     data::entries::{Entry, Expiry},
 };
 use std::io::Write;
@@ -19,7 +18,7 @@ pub(in crate::api::http) fn of_query(given: Option<&str>) -> Result<Expiry, ApiE
 
 /// Reads a member `ttl` of JSON.
 pub(super) fn of_number(seconds: f64) -> Result<Expiry, &'static str> {
-    of_seconds(seconds).ok_or(WANTED)
+    Expiry::of_seconds(seconds).ok_or(WANTED)
 }
 
 fn of_text(text: &str) -> Option<Expiry> {
@@ -29,16 +28,7 @@ fn of_text(text: &str) -> Option<Expiry> {
     if !is_number(whole) || !is_number(decimals) {
         return None;
     }
-    of_seconds(text.parse().ok()?)
-}
-
-fn of_seconds(seconds: f64) -> Option<Expiry> {
-    let ms = (seconds * 1e3).round();
-    if !(0.0..=MAX_TTL_MS as f64).contains(&ms) || seconds.is_sign_negative() && seconds != 0.0 {
-        return None;
-    }
-    // What is asked for is never longer than wanted because it is short: half a millisecond is not for ever.
-    Some(if seconds == 0.0 { Expiry::Never } else { Expiry::AfterMs((ms as u64).max(1)) })
+    Expiry::of_seconds(text.parse().ok()?)
 }
 
 /// The milliseconds that an entry has left; `None`: it does not expire.
@@ -73,6 +63,7 @@ pub(in crate::api::http) fn write_member(left_ms: Option<u64>, body: &mut Vec<u8
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::limits::MAX_TTL_MS;
 
     #[test]
     fn a_time_to_live_is_seconds_kept_in_milliseconds() {
