@@ -283,12 +283,10 @@ mod tests {
     #[test]
     fn a_part_that_is_left_out_or_moved_is_found() {
         let bytes = written();
-        let parts = [16, 16 + 28, 16 + 28 + 23, 16 + 28 + 23 + 20];
-        let [snapshot, records] = [parts[1]..parts[2], parts[2]..parts[3]];
-        let without = [&bytes[..snapshot.start], &bytes[snapshot.end..]].concat();
-        let swapped =
-            [&bytes[..snapshot.start], &bytes[records.clone()], &bytes[snapshot.clone()], &bytes[records.end..]]
-                .concat();
+        // Where the snapshot begins, where the records begin, and where the end begins.
+        let (snapshot, records, end) = (16 + 28, 16 + 28 + 23, 16 + 28 + 23 + 20);
+        let without = [&bytes[..snapshot], &bytes[records..]].concat();
+        let swapped = [&bytes[..snapshot], &bytes[records..end], &bytes[snapshot..records], &bytes[end..]].concat();
         for bad in [without, swapped] {
             assert!(matches!(read(&bad), Err(BackupStreamError::Damaged { at: 44, .. })));
         }
