@@ -1,6 +1,5 @@
 //! A client's connection, plain or protected by TLS.
 
-use super::tls::server::ServerStream;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -16,12 +15,5 @@ impl ClientStream for TcpStream {
     #[inline]
     fn is_behind(&self) -> bool {
         false
-    }
-}
-
-impl ClientStream for ServerStream {
-    #[inline]
-    fn is_behind(&self) -> bool {
-        self.get_ref().1.wants_write()
     }
 }

@@ -1,10 +1,10 @@
 //! TLS: who this node says it is, and whom it believes.
 //!
-//! [`files`] reads certificates and keys and says what is wrong with one; [`server`] is the listener's side and
-//! [`handshakes`] bounds what it takes, [`client`] is the side of everything that connects to another node or to an
-//! origin, and [`explain`] puts what went wrong into words. [`node`] holds all of a node's, and reads the files again.
-//! rustls appears here only; its cryptography is ring's, named at each use, so that no provider has to be installed for
-//! the process.
+//! [`files`] reads certificates and keys and says what is wrong with one; [`server`] is the listener's side,
+//! [`handshakes`] bounds what it takes and [`server_stream`] is what comes out; [`client`] is the side of everything
+//! that connects to another node or to an origin, and [`explain`] puts what went wrong into words. [`node`] holds all
+//! of a node's, and reads the files again. rustls appears here only; its cryptography is ring's, named at each use, so
+//! that no provider has to be installed for the process.
 
 pub mod client;
 pub mod explain;
@@ -12,6 +12,7 @@ pub mod files;
 pub mod handshakes;
 pub mod node;
 pub mod server;
+pub mod server_stream;
 
 use std::sync::{Arc, LazyLock};
 use tokio_rustls::rustls::{SupportedProtocolVersion, crypto::CryptoProvider, version};

@@ -89,7 +89,7 @@ async fn protect<S: RouteService>(
     }
     match shaken {
         HandshakeResult::Protected(stream) => {
-            let is_http1 = stream.get_ref().1.alpn_protocol() != Some(b"h2");
+            let is_http1 = !stream.is_http2();
             serve_stream(stream, is_http1, (client, routes, state), stopping).await;
         }
         HandshakeResult::Plain(stream) => {

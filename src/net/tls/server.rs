@@ -5,6 +5,7 @@ use super::{
     files::{IdentityFiles, TlsFileError},
     handshakes::HandshakeSlots,
     provider,
+    server_stream::ServerStream,
 };
 use crate::net::address_limits::Usage;
 use arc_swap::ArcSwap;
@@ -18,12 +19,8 @@ use tokio::{
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{ServerConfig, crypto::ring::Ticketer, server::WebPkiClientVerifier, sign::SingleCertAndKey},
-    server::TlsStream,
 };
 use tokio_util::sync::CancellationToken;
-
-/// A connection whose handshake is done.
-pub type ServerStream = Box<TlsStream<TcpStream>>;
 
 /// The first byte of every TLS connection: a record of the handshake.
 const HANDSHAKE_RECORD: u8 = 22;
@@ -43,7 +40,7 @@ pub struct ServerTls {
 /// The outcome of a handshake.
 pub enum HandshakeResult {
     /// The connection is protected, and speaks HTTP/2 if the client has chosen that.
-    Protected(ServerStream),
+    Protected(Box<ServerStream>),
     /// The client has not begun with TLS; nothing was read.
     Plain(TcpStream),
     /// There is no connection.
@@ -122,7 +119,10 @@ impl ServerTls {
             }
             let acceptor = TlsAcceptor::from(self.config.load_full());
             match acceptor.accept(stream).into_fallible().await {
-                Ok(stream) => HandshakeResult::Protected(Box::new(stream)),
+                Ok(stream) => {
+                    let (socket, session) = stream.into_inner();
+                    HandshakeResult::Protected(Box::new(ServerStream::new(socket, session)))
+                }
                 Err((error, stream)) => {
                     self.log_failure(&error, &stream);
                     linger(stream).await;
