@@ -122,12 +122,16 @@ class Reads(Row):
         return lambda seconds: load.run("closed", server, *arguments, "--seconds", seconds)
 
 
-def wrk(server, seconds):
+def wrk(server, seconds, headers=()):
     """wrk's own figures, for those who know it: it sends one and the same request."""
     before, length = server.cpu_seconds(), max(round(seconds), 1)
-    command = ["wrk", "-t2", "-c64", f"-d{length}s", "--latency", server.url("/wordcount?word=aaaaa")]
+    command = ["wrk", "-t2", "-c64", f"-d{length}s", "--latency"]
+    command += [*(part for header in headers for part in ("-H", header)), server.url("/wordcount?word=aaaaa")]
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    text = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    if "Non-2xx" in text:
+        tools.give_up(f"{server.name} refused reads: {text}")
+    printed = text.split()
     cpu, after = server.cpu_seconds() - before, resource.getrusage(resource.RUSAGE_CHILDREN)
     client = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
     requests = int(printed[printed.index("requests") - 1])
