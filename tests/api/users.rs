@@ -8,10 +8,7 @@ use crate::node::{Node, PATIENCE, settings};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use memdb::{
     api::{
-        auth::{
-            AccessControl, AccessRole, AccessSettings, RoleGrant, password,
-            users_file::UserEntry,
-        },
+        auth::{AccessControl, AccessRole, AccessSettings, RoleGrant, password, users_file::UserEntry},
         http::{
             ApiContext, HttpServer, HttpSettings, NodeAccess,
             access_cases::{self, AccessCase},

@@ -4,7 +4,7 @@
 use super::{
     audit_log::{AuditEvent, AuditLog},
     file_store,
-    hasher_queue::HasherQueue,
+    hasher_queue::{self, HasherQueue},
     password,
     principal::Principal,
     role::AccessRole,
@@ -179,7 +179,7 @@ impl AccessControl {
         }
         let hash: Option<String> = users.table.load().hash_of(name).map(str::to_owned);
         let given = secrecy::SecretSlice::from(password.to_vec());
-        let checked = tokio::task::spawn_blocking(move || {
+        let checked = hasher_queue::on_own_thread(move || {
             let is_right = password::is_right(secrecy::ExposeSecret::expose_secret(&given), hash.as_deref());
             if !is_right {
                 turn.note_failure();
@@ -188,7 +188,7 @@ impl AccessControl {
             drop(turn);
             hash.filter(|_| is_right)
         });
-        let Some(hash) = checked.await.ok().flatten() else { return Ok(None) };
+        let Some(hash) = checked.await.flatten() else { return Ok(None) };
         // The file may have changed meanwhile.
         let table = users.table.load_full();
         let Some(principal) = table.of_password(name, &hash).map(Arc::new) else { return Ok(None) };
