@@ -20,6 +20,7 @@ mod import_streams;
 pub mod input;
 pub mod namespaces;
 mod promotion;
+pub mod ranking;
 pub mod split;
 pub mod upload;
 pub mod watch;
@@ -130,15 +131,6 @@ pub struct PostAnswer {
     /// The position of the record that holds the post.
     #[serde(deserialize_with = "position")]
     pub position: PositionToken,
-}
-
-/// A word and its count, as `/top` lists them.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct RankedCount {
-    /// The word.
-    pub word: String,
-    /// Its count.
-    pub count: i64,
 }
 
 /// The leader that a follower names.
@@ -396,17 +388,6 @@ impl Client {
         let address = self.address("/wordcount", &query.collect::<Vec<_>>());
         let request = self.http.post(address).header(header::CONTENT_TYPE, "application/json");
         self.json(request.body(serde_json::json!({ "words": words }).to_string())).await
-    }
-
-    /// The `n` largest counts.
-    ///
-    /// # Errors
-    /// [`ClientError::NothingThere`] or [`ClientError::Lost`] if no answer came, [`ClientError::Refused`] if the node
-    /// does not serve reads, [`ClientError::Strange`] if the answer is not memdb's.
-    pub async fn top(&self, namespace: Option<&str>, n: usize) -> Result<Vec<RankedCount>, ClientError> {
-        let number = n.to_string();
-        let query = namespace.map(|name| ("ns", name)).into_iter().chain([("n", number.as_str())]);
-        self.json(self.http.get(self.address("/top", &query.collect::<Vec<_>>()))).await
     }
 
     /// The position the node is at.

@@ -165,6 +165,8 @@ error_kinds! {
         redis BUSY, refused as -, repeat later;
     OriginBusy: 503 "origin-busy", "As many values are fetched as may be at once",
         redis BUSY, refused as -, repeat later;
+    RankingBusy: 503 "ranking-busy", "The counts cannot be ranked now",
+        redis BUSY, refused as -, repeat later;
     DiskFull: 503 "disk-full", "The disk is full",
         redis MISCONF, refused as "disk-full", repeat later;
     Poisoned: 503 "poisoned", "The log failed; writes are refused",

@@ -45,6 +45,7 @@ mod plain_post;
 mod posts;
 mod problem;
 mod query;
+mod ranking;
 mod read_fallback;
 mod reads;
 mod replication_metrics;

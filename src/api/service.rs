@@ -19,6 +19,7 @@ mod health;
 mod origin;
 mod peers;
 mod query;
+mod ranking;
 mod read_wait;
 mod revalidation;
 mod role;
@@ -37,9 +38,9 @@ pub use health::RoleStatus;
 pub use origin::{OriginSource, ThroughAnswer, ThroughRead};
 pub use peers::AppendReceiver;
 pub use query::{
-    AllCounts, CountOf, CountsOf, CountsWalk, LargestCounts, NamespaceList, NamespaceReport, QueryReply, ReadQuery,
-    no_word,
+    AllCounts, CountOf, CountsOf, CountsWalk, NamespaceList, NamespaceReport, QueryReply, ReadQuery, no_word,
 };
+pub use ranking::{RankingAnswer, RankingRequest};
 pub(super) use role::{RoleContext, RoleSlot, RoleSlots};
 pub use stats::{ClusterStats, ClusterStatsSource, NodeStats};
 

@@ -153,8 +153,21 @@ pub const MAX_WORDS_PER_READ: usize = 1_000;
 /// Largest body that names words to be read, in bytes: as many as may be, each as long as a word, each byte in an
 /// escape of six.
 pub const MAX_WORDS_BODY_BYTES: usize = 2 << 20;
-/// The most words `/top` gives.
+/// The largest counts of each namespace that are at hand: `/top` gives so many, and `/watch`, without looking at every
+/// word.
 pub const MAX_TOP: usize = 1_000;
+/// The most words one answer of `/top` gives: some 3 MB of JSON. Who wants more asks for the next page.
+pub const MAX_RANKING: usize = 100_000;
+/// Counts that may change while `/top` looks at every word: they are read once more under one guard, some 200 µs …
+pub const RANKING_CHANGES: usize = 32_768;
+/// … and where more have changed, it looks again, so often in all.
+pub const RANKING_TRIES: usize = 3;
+/// After that a namespace of up to so many words is read under one guard, for which a record waits some 3 ms; a larger
+/// one is answered 503 `ranking-busy`.
+pub const RANKED_UNDER_GUARD: u64 = 1 << 18;
+/// Memory of answers of `/top` beyond the words at hand that clients have not taken yet, in bytes: the largest has some
+/// 30 MB.
+pub const RANKING_BYTES: usize = 128 << 20;
 /// The longest time that a change waits to be sent to a watcher (`every=`), in milliseconds, if the watcher says none:
 /// as quick as people see.
 pub const DEFAULT_WATCH_MS: u64 = 100;

@@ -10,10 +10,12 @@ mod dedup;
 mod image;
 mod left_right;
 mod lookups;
+mod ranking;
 mod reader;
 
 pub use dedup::{DedupCursor, DedupEntry, DedupLimits, DedupName, DedupWindow, RepeatCheck};
-pub use reader::{EntryScan, NamespaceScan, NamespaceSize, ReadGuard, StoreReader};
+pub use ranking::RankingQuery;
+pub use reader::{EntryScan, NamespaceScan, NamespaceSize, ReadGuard, StoreRanking, StoreReader};
 
 use crate::{
     base::atomics::{ArcSwap, AtomicU64, Ordering},
@@ -150,6 +152,7 @@ impl Store {
         for settled in &record.body.keyed_writes {
             window.record(settled, record.position, record.time_ms);
         }
+        self.counts.note_changes(&record.body.changes);
         // With this the side is complete: the flip shows data, position and digest at one moment.
         shown.set(self.state_id);
         self.shared.gate.flip();

@@ -87,6 +87,8 @@ pub enum Resource {
     WaitingReads,
     /// Answers in pieces that are encoded.
     EncodedAnswers,
+    /// Bytes of long rankings that clients have not taken yet.
+    RankingBytes,
     /// Streams of events.
     Watchers,
     /// Reads through to an origin.

@@ -273,7 +273,7 @@ fn reads_of_a_replica_tell_how_old_they_may_be() {
     let (mut leader, mut replica) = (Wire::to(leading.address()), Wire::to(following.address()));
     let written = leader.post("a");
     read_own(&mut replica, "/wordcount?word=a", &written);
-    for target in ["/wordcount?word=a", "/top", "/sync"] {
+    for target in ["/wordcount?word=a", "/top", "/top?prefix=a&n=50000", "/sync"] {
         let read = replica.get(target);
         let lag_ms = read.header("memdb-lag").unwrap_or_else(|| panic!("{target} has no lag: {read:?}"));
         assert!(lag_ms.parse::<u64>().expect("milliseconds") < PATIENCE.as_millis() as u64, "{target}: {lag_ms}");

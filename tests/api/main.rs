@@ -19,6 +19,7 @@ mod node;
 mod parameters;
 mod post_rate;
 mod posts;
+mod ranking;
 mod routes;
 mod shares;
 mod through;

@@ -76,7 +76,11 @@ fn the_bounds_are_those_of_the_code() {
         ("bytes of the values that one request", bytes(limits::MAX_ENTRIES_BYTES)),
         ("bytes of the body of a `POST /cache`", bytes(limits::MAX_ENTRIES_BODY_BYTES)),
         ("words in one read", number(limits::MAX_WORDS_PER_READ as u64)),
-        ("words of `/top`", number(limits::MAX_TOP as u64)),
+        ("words of one answer of `/top`", number(limits::MAX_RANKING as u64)),
+        ("words at hand for `/top`", number(limits::MAX_TOP as u64)),
+        ("counts that change while `/top` looks at all", number(limits::RANKING_CHANGES as u64)),
+        ("words of a namespace that is read under one guard", number(limits::RANKED_UNDER_GUARD)),
+        ("bytes of long answers of `/top`", bytes(limits::RANKING_BYTES)),
         ("HTTP/2: time in which nothing is asked", time(http.idle_timeout)),
     ] {
         assert_eq!(default_of(&connections, row), is, "{row}");

@@ -2,6 +2,7 @@
 
 mod image;
 mod model;
+mod ranking;
 mod readers;
 mod script;
 mod top;

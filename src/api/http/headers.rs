@@ -19,6 +19,8 @@ pub(super) static MEMDB_POSITION: HeaderName = HeaderName::from_static("memdb-po
 pub(super) static MEMDB_ACKS: HeaderName = HeaderName::from_static("memdb-acks");
 pub(super) static MEMDB_REPLAYED: HeaderName = HeaderName::from_static("memdb-replayed");
 pub(super) static MEMDB_LAG: HeaderName = HeaderName::from_static("memdb-lag");
+/// The cursor of the page behind a ranking.
+pub(super) static MEMDB_NEXT: HeaderName = HeaderName::from_static("memdb-next");
 pub(super) static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// The answer is older than its origin says it may be.
 pub(super) static MEMDB_STALE: HeaderName = HeaderName::from_static("memdb-stale");

@@ -30,7 +30,8 @@ impl RouteParameters {
     /// Writes whose path says what they are about: `DELETE /ns/{name}`, and those of counters.
     pub(super) const ACK: Self = Self(&[QueryParameter::Ack]);
     /// `GET /top`.
-    pub(super) const TOP: Self = Self(&[QueryParameter::N, QueryParameter::Namespace]);
+    pub(super) const TOP: Self =
+        Self(&[QueryParameter::N, QueryParameter::Namespace, QueryParameter::Prefix, QueryParameter::After]);
     /// `GET /sync`.
     pub(super) const SYNC: Self = Self(&[QueryParameter::Namespace]);
     /// `GET /export`.
@@ -303,15 +304,15 @@ impl<'a> QueryString<'a> {
 
     /// Gives the number of words that `/top` returns.
     pub(super) fn top(&self) -> Result<usize, ApiError> {
-        self.n.as_deref().map_or(Ok(10), |n| number_of_words("n", n))
+        self.n.as_deref().map_or(Ok(10), |n| number_of_words("n", n, limits::MAX_RANKING))
     }
 }
 
 /// Reads the number of the largest counts that are wanted.
-pub(super) fn number_of_words(name: &str, given: &str) -> Result<usize, ApiError> {
+pub(super) fn number_of_words(name: &str, given: &str, most: usize) -> Result<usize, ApiError> {
     match given.parse::<usize>() {
-        Ok(n) if (1..=limits::MAX_TOP).contains(&n) => Ok(n),
-        _ => Err(invalid(format!("{name} is a whole number from 1 to {}", limits::MAX_TOP))),
+        Ok(n) if (1..=most).contains(&n) => Ok(n),
+        _ => Err(invalid(format!("{name} is a whole number from 1 to {most}"))),
     }
 }
 
@@ -471,7 +472,7 @@ mod tests {
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
-        for bad in ["n=0", "n=1001", "n=-1", "n=ten", "n=", "n=18446744073709551616"] {
+        for bad in ["n=0", "n=100001", "n=-1", "n=ten", "n=", "n=18446744073709551616"] {
             assert!(parse(bad).expect("not wrong yet").top().is_err(), "{bad}");
         }
         assert!(parse("word=a&word=").expect("not wrong yet").named_words().is_err());

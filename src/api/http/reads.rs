@@ -3,7 +3,6 @@
 use super::{
     HttpSettings,
     body::{self, MediaType, WholeBody},
-    coding::{self, SMALLEST_ENCODED_BYTES},
     form, headers,
     json::{self, MemberKind, MemberValue},
     query::{self, QueryString, RouteParameters},
@@ -15,15 +14,15 @@ use super::{
 use crate::{
     api::{
         error::{ApiError, ErrorKind},
-        service::{self, AllCounts, CountOf, CountsOf, LargestCounts, QueryReply, ReadQuery as _, no_word},
+        service::{self, AllCounts, CountOf, CountsOf, QueryReply, ReadQuery as _, no_word},
     },
     base::limits::{MAX_WORDS_BODY_BYTES, MAX_WORDS_PER_READ},
     base::position::PositionToken,
     engine::view::ServedDatabase,
     net::address_limits::Usage,
 };
-use http::{HeaderValue, StatusCode, header};
-use std::{borrow::Cow, collections::HashSet, io::Write};
+use http::{HeaderValue, header};
+use std::{borrow::Cow, collections::HashSet};
 use warp::reply::{Reply as _, Response};
 
 const WORDS_TAKES: &str = "application/json; in UTF-8";
@@ -153,31 +152,6 @@ fn write_pair(body: &mut Vec<u8>, before: u8, name: &str, count: i64) {
     headers::write_json_string(body, name);
     body.push(b':');
     body.extend_from_slice(itoa::Buffer::new().format(count).as_bytes());
-}
-
-/// `GET /top?n=`: the largest counts.
-pub(super) async fn top(request: RouteRequest) -> Result<Response, ApiError> {
-    let (asked, coding, state) = (request.read_headers()?, request.wanted_coding(), &request.state);
-    let query = request.parse_query()?;
-    let largest = LargestCounts { namespace: &query.namespace, n: query.top()? };
-    let QueryReply { answer, position, lag_ms } =
-        state.service.query(largest, min_position(&asked)?, &request.client.usage).await?;
-    let mut body = vec![b'['];
-    for (word, count) in answer {
-        body.extend_from_slice(if body.len() > 1 { b",{\"word\":" } else { b"{\"word\":" });
-        headers::write_json_string(&mut body, &word);
-        write!(body, ",\"count\":{count}}}").expect("a Vec takes every byte");
-    }
-    body.extend_from_slice(b"]\n");
-    let coding = coding.filter(|_| body.len() >= SMALLEST_ENCODED_BYTES);
-    let encoded = coding.and_then(|coding| Some((coding, coding::encode(coding, &body).ok()?)));
-    let mut response = headers::read_answer(body, position, lag_ms, asked.if_none_match.as_deref());
-    if let Some((coding, encoded)) = encoded.filter(|_| response.status() == StatusCode::OK) {
-        *response.body_mut() = encoded.into();
-        headers::set_coding(&mut response, coding);
-    }
-    headers::set_vary(&mut response);
-    Ok(response)
 }
 
 /// `GET /sync`: every word with its count, in pieces.

@@ -13,7 +13,7 @@ use super::{
     openapi::{self, RequestBody, SuccessAnswer},
     operations, posts,
     query::RouteParameters,
-    reads,
+    ranking, reads,
     request::{BodyStream, RouteRequest},
     route::{Route, RouteAnswer, RouteLabel},
     route_access::RouteAccess,
@@ -67,10 +67,12 @@ pub(super) const ROUTES: &[Route] = &[
     .does("the same of words that are named in a JSON object")
     .example("-d '{\"words\":[\"hello\"]}' -H 'Content-Type: application/json' ", "/wordcount")
     .only_reads(),
-    Route::get("/top", RouteLabel::Top, RouteParameters::TOP, RouteAccess::READ, |request| reads::top(request).boxed())
-        .gives(SuccessAnswer::RANKING)
-        .does("the largest counts")
-        .example("", "/top?n=10"),
+    Route::get("/top", RouteLabel::Top, RouteParameters::TOP, RouteAccess::READ, |request| {
+        ranking::top(request).boxed()
+    })
+    .gives(SuccessAnswer::RANKING)
+    .does("the largest counts, of all words or of those with a ?prefix=, in pages (?after=)")
+    .example("", "/top?n=10&prefix=hel"),
     Route::get("/watch", RouteLabel::Watch, RouteParameters::WATCH, RouteAccess::READ, |request| {
         watch::watch(request).boxed()
     })

@@ -58,6 +58,8 @@ pub(super) struct Budgets {
     pub(super) waiting_reads: Arc<Budget>,
     /// Reads through to an origin that this node has no fresh copy for.
     pub(super) origin_reads: Arc<Budget>,
+    /// Bytes of long rankings that clients have not taken yet.
+    pub(super) rankings: Arc<Budget>,
     /// Streams of events.
     pub(super) watchers: Arc<Budget>,
     /// TLS handshakes under way.
@@ -82,6 +84,7 @@ impl Budgets {
             offers: budget(Resource::OfferBytes, 2 * limits::MAX_OFFER_BYTES),
             waiting_reads: budget(Resource::WaitingReads, settings.max_waiting_reads),
             origin_reads: budget(Resource::OriginReads, limits::ORIGIN_WAITING_READS),
+            rankings: budget(Resource::RankingBytes, limits::RANKING_BYTES),
             watchers: budget(Resource::Watchers, settings.max_watchers),
             handshakes: HandshakeSlots::new(limits::MAX_TLS_HANDSHAKES, shares.of(limits::MAX_TLS_HANDSHAKES)),
             encoders: budget(Resource::EncodedAnswers, ENCODED_AT_ONCE),

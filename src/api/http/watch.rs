@@ -25,7 +25,7 @@ use crate::{
         service::no_word,
         service::watch::{WatchEvent, WatchState},
     },
-    base::limits::{DEFAULT_WATCH_MS, LEAST_WATCH_MS, MOST_WATCH_MS, WATCH_HEARTBEAT_MS},
+    base::limits::{DEFAULT_WATCH_MS, LEAST_WATCH_MS, MAX_TOP, MOST_WATCH_MS, WATCH_HEARTBEAT_MS},
     base::position::PositionToken,
     net::budget::{BudgetRefusal, BudgetShare},
 };
@@ -136,7 +136,7 @@ fn watched(query: QueryString<'_>) -> Result<WatchState, ApiError> {
             let detail = "watch the largest counts (top), or words and keys; for both, open two streams";
             return Err(query::invalid(detail));
         }
-        return Ok(WatchState::of_top(&namespace, query::number_of_words("top", &top)?));
+        return Ok(WatchState::of_top(&namespace, query::number_of_words("top", &top, MAX_TOP)?));
     }
     if words.is_empty() && entries.keys.is_empty() {
         return Err(query::invalid("name what to watch: word=hello, key=session/17, or top=10"));

@@ -50,7 +50,7 @@ impl<'a> StoredNamespace<'a> {
 
     /// The word that a name stands for.
     #[inline]
-    fn word<'n>(self, current: &ServedDatabase, name: &'n str) -> Cow<'n, str> {
+    pub(super) fn word<'n>(self, current: &ServedDatabase, name: &'n str) -> Cow<'n, str> {
         if self.is_raw { Cow::Borrowed(name) } else { current.identity.analyzer.normalize(name) }
     }
 }
@@ -114,24 +114,6 @@ impl ReadQuery for CountsOf<'_> {
 fn count(guard: &ReadGuard<'_>, namespace: &str, word: &str) -> i64 {
     // A longer word is never counted.
     if word.len() <= MAX_WORD_BYTES { guard.count(namespace, word) } else { 0 }
-}
-
-/// The largest counts.
-#[derive(Clone, Copy, Debug)]
-pub struct LargestCounts<'a> {
-    /// The namespace.
-    pub namespace: &'a str,
-    /// The most that are given.
-    pub n: usize,
-}
-
-impl ReadQuery for LargestCounts<'_> {
-    type Answer = Vec<(String, i64)>;
-
-    fn answer(self, current: &ServedDatabase) -> Option<(Self::Answer, PositionToken)> {
-        let (position, words) = current.reader.top(StoredNamespace::of(current, self.namespace).name, self.n);
-        Some((words, current.identity.token(position)))
-    }
 }
 
 /// All namespaces that clients can name, with how much each holds.

@@ -3,8 +3,11 @@
 use crate::credentials;
 use crate::output::{CommandError, CommandResult, GroupedNumber, say, tell};
 use memdb::{
-    base::limits::{MAX_TOP, MAX_WORDS_PER_READ},
-    client::Client,
+    base::limits::{MAX_RANKING, MAX_WORDS_PER_READ},
+    client::{
+        Client,
+        ranking::{PageRequest, RankingPage},
+    },
     config::{ClientTlsFlags, CredentialFlags},
 };
 use std::{future::Future, time::Duration};
@@ -74,8 +77,13 @@ EXAMPLES
   memdb top
   memdb top -n 100 --ns titles
   memdb top -n 3 --json
+  memdb top --prefix micro
+  memdb top --all --ns titles > titles.txt
+  memdb top -n 1000 --after ''
 
-Exact, largest first, equal counts in the order of the words.
+Exact, largest first, equal counts in the order of the words. With --after, the cursor of the next page is told on \
+standard error; pages are each exact, and where counts change between them a word may come twice or not at all. --all \
+asks for one page after the other.
 
 Exits 0, 1 if the node does not answer or has no such namespace, 2 on wrong usage.";
 
@@ -83,10 +91,22 @@ Exits 0, 1 if the node does not answer or has no such namespace, 2 on wrong usag
 #[derive(clap::Args)]
 #[command(after_help = TOP_EXAMPLES)]
 pub struct TopArguments {
-    /// Number of words, up to 1,000.
+    /// Number of words, up to 100,000.
     #[arg(short, value_name = "NUMBER", default_value_t = 10,
-          value_parser = clap::value_parser!(u16).range(1..=MAX_TOP as i64))]
-    n: u16,
+          value_parser = clap::value_parser!(u32).range(1..=MAX_RANKING as i64))]
+    n: u32,
+
+    /// Only words that begin with this.
+    #[arg(long, value_name = "TEXT")]
+    prefix: Option<String>,
+
+    /// The page behind this cursor; '' for the first.
+    #[arg(long, value_name = "CURSOR", allow_hyphen_values = true)]
+    after: Option<String>,
+
+    /// All words.
+    #[arg(long, conflicts_with_all = ["n", "after"])]
+    all: bool,
 
     /// The namespace [default: words].
     #[arg(long, value_name = "NAME")]
@@ -128,18 +148,47 @@ pub fn get(arguments: &GetArguments) -> CommandResult {
 
 pub fn top(arguments: &TopArguments) -> CommandResult {
     let client = arguments.node.client()?;
-    let asked =
-        async { client.top(arguments.ns.as_deref(), usize::from(arguments.n)).await.map_err(CommandError::from) };
-    let top = block_on(asked)?;
-    if let (true, Some(name)) = (top.is_empty(), &arguments.ns) {
-        return Err(CommandError::Failed(nothing_under(name, &client)));
+    let (namespace, prefix) = (arguments.ns.as_deref(), arguments.prefix.as_deref());
+    let n = if arguments.all { MAX_RANKING } else { arguments.n as usize };
+    block_on(async {
+        let (mut after, mut is_first) = (arguments.after.clone(), true);
+        loop {
+            let page = client.ranking(PageRequest { namespace, n, prefix, after: after.as_deref() }).await?;
+            if let (true, true, Some(name)) = (page.words.is_empty(), is_first, namespace) {
+                let is_there = prefix.is_some() && !client.top(namespace, 1).await?.is_empty();
+                if !is_there && after.is_none() {
+                    return Err(CommandError::Failed(nothing_under(name, &client)));
+                }
+            }
+            let is_last = !arguments.all || page.next.is_none();
+            show(&page, arguments.json, is_first, is_last)?;
+            if !is_last {
+                (after, is_first) = (page.next, false);
+                continue;
+            }
+            if let (Some(_), false, Some(next)) = (&arguments.after, arguments.all, page.next) {
+                tell(&format!("memdb: the next page: --after {next}"));
+            }
+            return Ok(());
+        }
+    })
+}
+
+/// Shows a page: as a table of its own, or as a part of one JSON array.
+fn show(page: &RankingPage, is_json: bool, is_first: bool, is_last: bool) -> CommandResult {
+    if !is_json {
+        return table(&page.words.iter().map(|entry| (entry.word.as_str(), entry.count)).collect::<Vec<_>>());
     }
-    if arguments.json {
-        let list: Vec<_> =
-            top.iter().map(|entry| serde_json::json!({"word": entry.word, "count": entry.count})).collect();
-        return say(&serde_json::Value::Array(list).to_string());
-    }
-    table(&top.iter().map(|entry| (entry.word.as_str(), entry.count)).collect::<Vec<_>>())
+    let each = page.words.iter().map(|entry| serde_json::json!({"word": entry.word, "count": entry.count}).to_string());
+    let list = each.collect::<Vec<_>>().join(",");
+    let before = if is_first {
+        "["
+    } else if list.is_empty() {
+        ""
+    } else {
+        ","
+    };
+    say(&format!("{before}{list}{}", if is_last { "]" } else { "" }))
 }
 
 /// A node makes a namespace with its first word.

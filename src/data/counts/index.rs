@@ -11,6 +11,7 @@ mod arena;
 mod bulk_load;
 mod cell;
 mod prefetch;
+mod ranking;
 mod reservation;
 mod segment_buffer;
 mod table;
@@ -19,6 +20,8 @@ mod writer;
 
 pub use cell::Side;
 pub(crate) use prefetch::Prefetcher;
+pub use ranking::RankingQuery;
+pub(crate) use ranking::{ChangeJournal, RankingWalk};
 pub(crate) use reservation::{MemoryReservation, PAIR_BYTES};
 pub(crate) use writer::{EntryOffset, IndexWriter};
 
@@ -28,6 +31,7 @@ use crate::{
     base::position::Position,
 };
 use arena::PackedWord;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use table::CellTable;
 use top::{TopCache, TopHeap};
@@ -44,6 +48,8 @@ pub(crate) struct CountIndex {
     bytes: AtomicU64,
     /// The last that was asked for: as long as nobody writes, it is the answer.
     top: ArcSwapOption<TopCache>,
+    /// Of the rankings that are being made.
+    pub(crate) journals: Mutex<Vec<Arc<ChangeJournal>>>,
 }
 
 impl CountIndex {
@@ -55,6 +61,7 @@ impl CountIndex {
             totals: [AtomicU64::new(0), AtomicU64::new(0)],
             bytes: AtomicU64::new(0),
             top: ArcSwapOption::empty(),
+            journals: Mutex::default(),
         }
     }
 

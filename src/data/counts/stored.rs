@@ -156,6 +156,11 @@ impl StoredCounts {
         }
     }
 
+    /// Tells the rankings that are being made what the first pass has changed, before readers see it.
+    pub(crate) fn note_changes(&self, changes: &[NamespaceChange<'_>]) {
+        changes.iter().filter_map(|change| self.index(change.namespace)).for_each(IndexWriter::note_changes);
+    }
+
     /// The second pass: makes the other side equal to `side`, to which every reader has moved.
     pub(crate) fn reconcile(
         &mut self,

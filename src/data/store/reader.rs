@@ -7,7 +7,7 @@ use crate::{
     base::hash::WordHasher,
     base::limits,
     base::position::{EpochTable, Position, PositionStatus},
-    data::counts::index::{CountIndex, IndexWalk},
+    data::counts::index::{CountIndex, IndexWalk, Side},
     data::entries::view::CollectionWalk,
     data::entries::{CollectionId, CollectionKind, CollectionTotals, Entry, EntryPage, EntryTotals},
 };
@@ -15,6 +15,9 @@ use std::sync::Arc;
 
 /// Number of times that a walk looks at a piece without a guard before it takes one.
 const OPTIMISTIC_READS: usize = 3;
+
+/// Words with their counts, largest first, equal counts by word, all at one position.
+pub type StoreRanking = (StateId, Vec<(String, i64)>);
 
 /// Reads a store from any thread. Cheap to clone.
 #[derive(Clone)]
@@ -62,19 +65,35 @@ impl StoreReader {
 
     /// The `n` largest counts of a namespace at one position, descending, ties by word.
     pub fn top(&self, namespace: &str, n: usize) -> (Position, Vec<(String, i64)>) {
+        let (state, top) = self.top_with_state(namespace, n);
+        (state.position, top)
+    }
+
+    pub(super) fn top_with_state(&self, namespace: &str, n: usize) -> StoreRanking {
         let n = n.min(limits::MAX_TOP);
         let guard = self.read();
-        let position = guard.position();
-        let Some(words) = guard.side.counts.index(namespace) else { return (position, Vec::new()) };
+        let state = guard.state_id();
+        let position = state.position;
+        let Some(words) = guard.side.counts.index(namespace) else { return (state, Vec::new()) };
         // A position names one state, so what was ranked for this position is the answer.
         if let Some(known) = words.known_top(position, n) {
-            return (position, known);
+            return (state, known);
         }
         let candidates = words.candidates(guard.inside.side);
         drop(guard); // ranking takes longer than reading: not under the guard
         let top = candidates.top(n);
         words.keep_top(position, n, &top);
-        (position, top)
+        (state, top)
+    }
+
+    /// Reads a piece of a walk, which fits one look at either side. A walk that holds a guard and loses its core would
+    /// hold up the Writer, so it first tries to read without one.
+    pub(super) fn peek_or_enter(&self, mut read: impl FnMut(Side)) {
+        let gate = &self.shared.gate;
+        if !(0..OPTIMISTIC_READS).any(|_| gate.peek(&mut read).is_some()) {
+            let inside = gate.enter();
+            read(inside.side);
+        }
     }
 
     /// A page of the entries of a collection that have not expired at `now` and whose keys begin with `prefix`, behind
@@ -146,8 +165,8 @@ impl StoreReader {
 /// waits for guards taken before its last record.
 pub struct ReadGuard<'a> {
     shared: &'a SharedState,
-    side: &'a SideState,
-    inside: SideGuard<'a>,
+    pub(super) side: &'a SideState,
+    pub(super) inside: SideGuard<'a>,
 }
 
 impl ReadGuard<'_> {
@@ -242,12 +261,7 @@ impl NamespaceScan {
         if !self.walk.has_more() {
             return false;
         }
-        // A walk that holds a guard and loses its core would hold up the Writer, so it first tries to read without one.
-        let gate = &self.reader.shared.gate;
-        if !(0..OPTIMISTIC_READS).any(|_| gate.peek(|side| self.walk.read(side)).is_some()) {
-            let inside = gate.enter();
-            self.walk.read(inside.side);
-        }
+        self.reader.peek_or_enter(|side| self.walk.read(side));
         self.walk.give(each);
         true
     }

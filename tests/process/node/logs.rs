@@ -51,7 +51,7 @@ fn ask_around(address: &str) {
     let status = |answer: Response| answer.status().as_u16();
     assert_eq!(status(post.send().expect("it answers")), 202);
     for (path, expected) in
-        [("/wordcount?word=unspoken", 200), ("/health", 200), ("/top?prefix=unspoken", 400), ("/no", 404)]
+        [("/wordcount?word=unspoken", 200), ("/health", 200), ("/top?prefixes=unspoken", 400), ("/no", 404)]
     {
         assert_eq!(status(get(path)), expected, "{path}");
     }

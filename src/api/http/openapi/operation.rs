@@ -157,7 +157,10 @@ impl SuccessAnswer {
     /// Counts of words that a body has named.
     pub(in crate::api::http) const POSTED_COUNTS: Self = Self { reads: RequestHeaders::ReadUntagged, ..Self::COUNTS };
     /// The largest counts.
-    pub(in crate::api::http) const RANKING: Self = Self::new(OperationGroup::Words, 200, &[(JSON, "Ranking")]).read();
+    pub(in crate::api::http) const RANKING: Self = Self {
+        headers: &["Memdb-Position", "Memdb-Lag", "ETag", "Memdb-Next"],
+        ..Self::new(OperationGroup::Words, 200, &[(JSON, "Ranking")]).read()
+    };
     /// The namespaces.
     pub(in crate::api::http) const NAMESPACES: Self =
         Self::new(OperationGroup::Words, 200, &[(JSON, "Namespaces")]).read();

@@ -11,6 +11,12 @@ pub(super) struct RankedWord {
     pub(super) place: WordPlace,
 }
 
+/// Compares two words with their counts by rank: the better one is the smaller one.
+#[inline]
+pub(super) fn compare_ranks(one: (i64, &str), two: (i64, &str)) -> Ordering {
+    two.0.cmp(&one.0).then_with(|| one.1.cmp(two.1))
+}
+
 /// The segment of an entry, and its offset there.
 pub(super) type WordPlace = (u32, u32);
 
@@ -18,7 +24,7 @@ impl RankedWord {
     /// Compares a word with this count to this one, by rank.
     #[inline]
     pub(super) fn compare(&self, count: i64, word: &str) -> Ordering {
-        self.count.cmp(&count).then_with(|| word.cmp(&self.word))
+        compare_ranks((count, word), (self.count, &self.word))
     }
 }
 

@@ -221,6 +221,14 @@ impl IndexWriter {
         self.shared.bytes.store(self.bytes as u64, Ordering::Relaxed);
     }
 
+    /// Notes what this record has changed, for the rankings that are being made. Before the flip: who sees the record
+    /// finds its changes noted.
+    pub(crate) fn note_changes(&self) {
+        for journal in self.shared.journals.lock().iter() {
+            journal.note(self.touched.iter().map(|change| (u32::from(change.segment), change.offset)));
+        }
+    }
+
     /// Second pass, once nobody reads the other side of `side`: both sides become equal.
     pub(crate) fn reconcile(&mut self, side: Side) {
         self.publish_sizes(side.other());
