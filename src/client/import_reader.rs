@@ -525,7 +525,10 @@ mod tests {
         for (left, ttl) in [("0.5", "0.5"), ("3162240000", "3162240000"), ("0", "0.001"), ("1e-7", "0.0000001")] {
             let mut all = Vec::new();
             let mut take = |read: ReadItem| match read.item {
-                ImportItem::Entry(entry) => Ok(all.extend(entry.ttl)),
+                ImportItem::Entry(entry) => {
+                    all.extend(entry.ttl);
+                    Ok(())
+                }
                 other => panic!("{other:?}"),
             };
             let line = cached(&"k".repeat(512), left, "null");

@@ -10,7 +10,7 @@ use memdb::{
     api::{
         auth::{AccessControl, AccessRole, AccessSettings, RoleGrant, password, users_file::UserEntry},
         http::{
-            ApiContext, HttpServer, HttpSettings, NodeAccess,
+            ApiContext, HttpServer, NodeAccess,
             access_cases::{self, AccessCase},
         },
     },
@@ -21,7 +21,7 @@ use node::{HTTP1_TRANSPORTS, Protocol, TRANSPORTS, Transport, UsersNode, raw, wr
 use std::{
     fs,
     io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -178,12 +178,21 @@ fn what_is_odd_about_credentials_is_refused_clearly() {
     }
     for target in ["/metrics", "/wordcount?word=a"] {
         let lines = format!("Authorization: Bearer {}\r\n", "x".repeat(9));
-        assert_eq!(raw(node.address(Transport::Http1), "GET", target, &lines).0, 401);
-        assert_eq!(raw(node.address(Transport::Http1), "GET", target, "").0, 401);
+        assert_eq!(raw(node.connect(ANY), "GET", target, &lines).0, 401);
+        assert_eq!(raw(node.connect(ANY), "GET", target, "").0, 401);
     }
-    assert_eq!(raw(node.address(Transport::FastPath), "POST", "/post", &format!("Authorization: {right}\r\n")).0, 403);
+    assert_eq!(
+        raw(
+            node.connect(Transport { protocol: Protocol::FastPath, tls: false }),
+            "POST",
+            "/post",
+            &format!("Authorization: {right}\r\n")
+        )
+        .0,
+        403
+    );
     let counted = node.node.api.metrics.render();
-    for (reason, count) in [("missing", 2), ("malformed", 18), ("wrong", 2), ("forbidden", 1)] {
+    for (reason, count) in [("missing", 2), ("malformed", 36), ("wrong", 2), ("forbidden", 1)] {
         let line = format!("memdb_credentials_refused_total{{reason=\"{reason}\"}} {count}\n");
         assert!(counted.contains(&line), "no {line} in {counted}");
     }
@@ -298,8 +307,8 @@ fn the_audit_log_has_what_is_refused_and_what_administers_and_no_secret() {
     assert!(node.node.leader.view().current().is_some(), "it still serves");
 }
 
-fn plain(address: std::net::SocketAddr) -> std::net::TcpStream {
-    std::net::TcpStream::connect(address).expect("the server accepts")
+fn plain(address: SocketAddr) -> TcpStream {
+    TcpStream::connect(address).expect("the server accepts")
 }
 
 #[test]
