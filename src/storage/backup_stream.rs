@@ -118,6 +118,7 @@ impl<W: Write> BackupWriter<W> {
     pub fn end(&mut self, state: StateId) -> io::Result<()> {
         let StateId { position, digest, chain } = state;
         self.part(PartKind::End, &[position.epoch, position.sequence, digest, chain].map(u64::to_le_bytes).concat())?;
+        // A pipe that has closed shows here at the latest: a backup that nobody has taken must not pass for one.
         self.output.flush()
     }
 
@@ -125,6 +126,7 @@ impl<W: Write> BackupWriter<W> {
         let mut header = [0; PART_HEADER_BYTES];
         header[0] = kind as u8;
         header[4..8].copy_from_slice(&(payload.len() as u32).to_le_bytes());
+        // Over all that came before, and not over the part alone: a part that is left out, doubled or moved shows too.
         self.crc = crc32c::crc32c_append(crc32c::crc32c_append(self.crc, &header[..8]), payload);
         header[8..].copy_from_slice(&self.crc.to_le_bytes());
         self.output.write_all(&header)?;

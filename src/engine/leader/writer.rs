@@ -1,8 +1,7 @@
 //! The Writer: the one place where writes happen, in one order.
 //!
-//! A state machine without threads or clocks. Its owner gives it what has come, with the time, and carries out the
-//! [`WriterAction`]s it gives back. Appending is the one thing it does itself, because nothing may come between append
-//! and apply. Syncs and snapshots are handed out and reported back, so the Writer never waits for them.
+//! A state machine: its owner gives it what has come, with the time, and carries out the [`WriterAction`]s it gives
+//! back. It appends itself, because nothing may come between append and apply, and never waits for a sync or snapshot.
 //!
 //! Here is the way of a write to its answer. Beside it: entries that expire (`writer/expiry.rs`), queues of counters
 //! (`writer/queue_work.rs`), snapshots (`writer/upkeep.rs`), failures (`writer/failure.rs`), start and end
@@ -107,14 +106,12 @@ impl<T> Writer<T> {
         is_strict: bool,
         now: Monotonic,
     ) -> Result<WriteReceipt, WriteError> {
-        // Asked for each batch, since the record before it may have failed, and nothing is appended behind what may be
-        // there in part.
+        // Asked for each batch: the record before may have failed, and nothing goes behind what may be there in part.
         self.check_level(level, is_strict, now)?;
         self.group.admit(&self.store, &self.settings.admission, batch)
     }
 
-    /// Refuses a write that the log does not take, or whose level cannot be had: it must not leave a write behind that
-    /// counts.
+    /// Refuses a write that the log does not take, or whose level cannot be had: nothing that counts may stay behind.
     fn check_level(&self, level: AckLevel, is_strict: bool, now: Monotonic) -> Result<(), WriteError> {
         if let Some(error) = self.refusal(now) {
             return Err(error);

@@ -75,6 +75,7 @@ impl ReplicaTerm {
 
     /// The term as the MANIFEST of a replica notes it, which no leader has started on.
     pub(super) fn to_note(&self) -> ManifestState {
+        // A promise that was kept is none any more: the epoch itself says as much.
         let promised = if self.highest > self.epoch { self.highest } else { 0 };
         ManifestState { epoch: self.epoch, epochs: self.epochs.clone(), promised, ..ManifestState::default() }
     }

@@ -43,6 +43,7 @@ impl BlockKind {
     }
 
     const fn code(self) -> u32 {
+        // Written out, and not the order of the variants: files keep these numbers for ever.
         match self {
             BlockKind::Image => 1,
             BlockKind::Window => 2,
@@ -74,6 +75,7 @@ impl SnapshotTrailer {
         if version > 1 {
             return file_header::decode(payload);
         }
+        // Read still, since a directory of an older release is gone on with as it is.
         let (start, end, time_ms, words) = file_header::decode(payload)?;
         Ok(Self { start, end, time_ms, words, entries: 0 })
     }
