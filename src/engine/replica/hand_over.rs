@@ -20,7 +20,7 @@ impl<T> Replica<T> {
     /// If the replica is not at rest.
     pub fn hand_over(self) -> Option<RecoveredDatabase> {
         assert!(self.is_at_rest(), "a role ends once everything is answered and synced");
-        // Whoever leads next must build on the leader's history alone, so anything else is read from the files, checked.
+        // Whoever leads next builds on the leader's history alone: anything else is read from the files, and checked.
         if self.diverged || self.loading || self.loaded.is_some() || self.is_elsewhere() {
             return None;
         }
