@@ -104,7 +104,7 @@ fn mistakes_exit_2_and_say_what_would_be_right() {
         (&["local-replica"], "needs --data-dir DIR"),
         (&["config", "--role", "replica"], "needs --leader URL"),
         (&["get"], "<WORD>"),
-        (&["top", "-n", "1001"], "1..=1000"),
+        (&["top", "-n", "100001"], "1..=100000"),
         (&["post", "--again", "--stream", "x", "f"], "cannot be used with"),
         (&["cache", "put", "a", "--ttl", "soon"], "give seconds, such as 60 or 0.5"),
         (&["cache", "put", "a", "--ttl", "-1"], "give seconds, such as 60 or 0.5"),
