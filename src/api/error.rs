@@ -191,6 +191,8 @@ error_kinds! {
         redis ERR, refused as -, repeat never;
     MemoryFull: 507 "memory-full", "The memory budget is used up",
         redis OOM, refused as "memory-full", repeat never;
+    NamespaceFull: 507 "namespace-full", "The quota of the namespace is used up",
+        redis OOM, refused as "namespace-full", repeat never;
     EntriesFull: 507 "entries-full", "The memory budget of entries is used up",
         redis OOM, refused as "entries-full", repeat never;
 }
@@ -347,18 +349,11 @@ impl ApiError {
             WriteError::PreconditionFailed => {
                 (ErrorKind::PreconditionFailed, "nothing was applied; read the entry anew")
             }
-            WriteError::EntriesFull => {
-                (ErrorKind::EntriesFull, "nothing was applied; remove entries or give the node more --entry-memory")
-            }
-            WriteError::TooManyCollections(_) => {
-                (ErrorKind::TooManyCollections, "nothing was applied; remove all entries of a namespace first")
-            }
-            WriteError::TooManyNamespaces(_) => {
-                (ErrorKind::TooManyNamespaces, "nothing was applied; remove a namespace first")
-            }
-            WriteError::MemoryFull => {
-                (ErrorKind::MemoryFull, "nothing was applied; remove words or give the node more memory")
-            }
+            WriteError::EntriesFull
+            | WriteError::TooManyCollections(_)
+            | WriteError::TooManyNamespaces(_)
+            | WriteError::NamespaceFull(_)
+            | WriteError::MemoryFull => Self::of_bounds(error),
             WriteError::DiskFull => (ErrorKind::DiskFull, "nothing was applied; make room, then send it again"),
             WriteError::Poisoned => {
                 (ErrorKind::Poisoned, "nothing was applied; reads go on; the node must be restarted")
@@ -398,6 +393,26 @@ fn applied_at(error: &WriteError, database: DatabaseTag) -> Option<Box<PositionT
 }
 
 impl ApiError {
+    /// The kind of a write for which there is no room, and what to do about it.
+    fn of_bounds(error: &WriteError) -> (ErrorKind, &'static str) {
+        match error {
+            WriteError::EntriesFull => {
+                (ErrorKind::EntriesFull, "nothing was applied; remove entries or give the node more --entry-memory")
+            }
+            WriteError::TooManyCollections(_) => {
+                (ErrorKind::TooManyCollections, "nothing was applied; remove all entries of a namespace first")
+            }
+            WriteError::TooManyNamespaces(_) => {
+                (ErrorKind::TooManyNamespaces, "nothing was applied; remove a namespace first")
+            }
+            WriteError::NamespaceFull(_) => (
+                ErrorKind::NamespaceFull,
+                "nothing was applied; remove words or entries of the namespace, or give it a larger --namespace-quota",
+            ),
+            _ => (ErrorKind::MemoryFull, "nothing was applied; remove words or give the node more memory"),
+        }
+    }
+
     /// The kind of a write that counters, or a rate, refuse, and what to do about it.
     fn of_counters(error: &WriteError) -> (ErrorKind, &'static str) {
         match error {

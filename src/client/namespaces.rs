@@ -22,9 +22,23 @@ pub struct NamespaceRow {
     pub total: i64,
     /// Memory of the words in bytes.
     pub bytes: u64,
+    /// The most that it may hold, if there is a bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<QuotaRow>,
     /// Its entries by their kind.
     #[serde(flatten)]
     pub entries: BTreeMap<String, EntrySums>,
+}
+
+/// The most that a namespace may hold.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub struct QuotaRow {
+    /// Distinct words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub words: Option<u64>,
+    /// Memory of words and entries in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
 }
 
 /// Entries of one kind.

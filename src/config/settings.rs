@@ -10,6 +10,7 @@ use crate::{
     base::secret::Secret,
     base::web_origin::{self, CorsOrigins},
     data::counters::CounterLimits,
+    data::counts::quotas::QuotaTable,
     engine::leader::{AckLevel, OriginRules},
     net::origin_client::OriginTemplate,
     net::tls::files::{IdentityFiles, TlsFiles},
@@ -152,6 +153,8 @@ pub struct LeadershipSettings {
     pub counters: CounterLimits,
     /// Posts of one namespace that are admitted in 10 seconds; `None`: any number.
     pub post_rate: Option<u64>,
+    /// The most that namespaces may hold.
+    pub quotas: QuotaTable,
 }
 
 /// The values of a role's settings as they were given, with their sources. Each is read once.
@@ -264,6 +267,7 @@ impl LeadershipSettings {
                 text => value::bytes(text, &(1 << 20..=1 << 50)),
             })?,
             counters: counter_limits(given)?,
+            quotas: given.read("namespace-quota", value::quotas)?,
             post_rate: given
                 .read("max-post-rate", |text| unless(NONE, text, |text| value::number(text, &(1..=1_000_000_000))))?,
         })

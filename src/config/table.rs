@@ -323,6 +323,15 @@ pub(super) const SETTINGS: &[SettingSpec] = &[
         ..ROW
     },
     SettingSpec {
+        name: "namespace-quota",
+        value_name: "NAME=QUOTA",
+        defaults: leading!(NONE),
+        help: "The most that a namespace may hold, such as tickets=words:1000000,bytes:64MiB; * is each that is not named; may be \
+               repeated; more is answered 507; none: any amount",
+        repeats: true,
+        ..ROW
+    },
+    SettingSpec {
         name: "stale-threshold-sec",
         value_name: "SECONDS",
         other_variable: "STALE_THRESHOLD_SEC",

@@ -96,6 +96,7 @@ fn the_defaults_are_the_documented_ones() {
         entry_memory_bytes: 1 << 30,
         counters: crate::data::counters::CounterLimits::default(),
         post_rate: None,
+        quotas: crate::data::counts::quotas::QuotaTable::default(),
     };
     let role =
         RoleSettings::Leader { data_dir: "./data".into(), replicas: vec![], init: false, analyzer: None, leadership };

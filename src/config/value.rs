@@ -5,6 +5,7 @@ use crate::{
     base::limits,
     base::secret::Secret,
     base::web_origin::{self, CorsOrigins, WebOrigin},
+    data::counts::quotas::{NamespaceQuota, QuotaTable},
     storage::manifest::is_node_name,
 };
 use std::{
@@ -113,6 +114,48 @@ pub(super) fn cors_origins(text: &str) -> Result<CorsOrigins, String> {
     Ok(all.into_iter().collect::<Option<_>>().map_or(CorsOrigins::Every, CorsOrigins::These))
 }
 
+/// Quotas of namespaces, `NAME=LIMIT,LIMIT,NAME=LIMIT` with limits `words:NUMBER` and `bytes:SIZE`; the name `*` is
+/// each namespace that is not named, `none` or nothing for no quota.
+pub(super) fn quotas(text: &str) -> Result<QuotaTable, String> {
+    let (mut table, mut name) = (QuotaTable::default(), None);
+    for limit in text.split(',').map(str::trim).filter(|_| !text.is_empty() && text != "none") {
+        let wrong = |reason: &str| format!("{limit:?}: {reason}, such as tickets=words:1000000,bytes:64MiB");
+        let limit = match limit.split_once('=') {
+            Some((named, limit)) => {
+                if !(named == "*" || is_namespace(named)) {
+                    return Err(wrong("give a namespace of 1 to 64 of a-z, 0-9, '.', '_' and '-', or *"));
+                }
+                name = Some(named);
+                limit
+            }
+            None => limit,
+        };
+        let name = name.ok_or_else(|| wrong("give a namespace with = and its limits"))?;
+        let quota = match name {
+            "*" => table.others.get_or_insert_default(),
+            name => table.named.entry(name.into()).or_default(),
+        };
+        let NamespaceQuota { words, bytes } = quota;
+        let (value, of) = match limit.split_once(':') {
+            Some(("words", most)) => (number(most, &(0..=u64::MAX >> 1)), words),
+            Some(("bytes", most)) => (self::bytes(most, &(0..=1 << 50)), bytes),
+            _ => return Err(wrong("give words:NUMBER or bytes:SIZE")),
+        };
+        if of.replace(value.map_err(|reason| wrong(&reason))?).is_some() {
+            return Err(wrong("the limit is given twice"));
+        }
+    }
+    if table.named.len() > limits::MAX_NAMESPACES {
+        return Err(format!("give at most {} namespaces", limits::MAX_NAMESPACES));
+    }
+    Ok(table)
+}
+
+fn is_namespace(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
+    (1..=limits::MAX_NAMESPACE_BYTES).contains(&name.len()) && name.bytes().all(is_plain)
+}
+
 fn list<T>(text: &str, most: usize, parse: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
     if text.is_empty() || text == "none" {
         return Ok(Vec::new());
@@ -200,5 +243,33 @@ mod tests {
     fn numbers_name_their_range() {
         assert_eq!(number("65_535", &(0..=u16::MAX)), Ok(u16::MAX));
         assert_eq!(number::<u16>("65536", &(0..=u16::MAX)), Err("give a whole number from 0 to 65535".to_owned()));
+    }
+
+    #[test]
+    fn quotas_are_lists_of_limits_behind_names() {
+        let quota = |words, bytes| NamespaceQuota { words, bytes };
+        let read = quotas("tickets=words:1_000,bytes:64MiB,a.b=bytes:1KiB, *=words:5").expect("they are right");
+        let named = [("a.b", quota(None, Some(1024))), ("tickets", quota(Some(1000), Some(64 << 20)))];
+        assert_eq!(read.named, named.map(|(name, quota)| (name.into(), quota)).into());
+        assert_eq!((read.others, read.of("other")), (Some(quota(Some(5), None)), Some(quota(Some(5), None))));
+        for none in ["", "none"] {
+            assert_eq!(quotas(none), Ok(QuotaTable::default()));
+        }
+        for bad in [
+            "words:5",
+            "a",
+            "a=",
+            "a=5",
+            "A=words:5",
+            "=words:5",
+            "a=words:-1",
+            "a=bytes:x",
+            "a=words:1,words:2",
+            "a=words:1,",
+            "a=entries:5",
+            "a=words:1,a=words:2",
+        ] {
+            assert!(quotas(bad).is_err(), "{bad}");
+        }
     }
 }

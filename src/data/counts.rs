@@ -3,9 +3,10 @@
 
 pub(crate) mod admission;
 pub mod index;
+pub mod quotas;
 pub(crate) mod stored;
 pub mod word_counts;
 mod write_op;
 
-pub use admission::{AdmissionLimits, CountsRefusal};
+pub use admission::{AdmissionLimits, CountsRefusal, NamespaceRoom};
 pub use write_op::WriteOp;

@@ -6,6 +6,7 @@
 use crate::{
     base::clock::{LoggedTime, Monotonic, SharedLoggedClock},
     base::position::{Position, PositionStatus, PositionToken},
+    data::counts::quotas::SharedQuotas,
     data::store::StoreReader,
     storage::file_header::DatabaseIdentity,
 };
@@ -51,6 +52,8 @@ pub struct DatabaseView {
     /// True while this node is behind another.
     follows: AtomicBool,
     logged: Arc<SharedLoggedClock>,
+    /// Whoever leads holds the namespaces to them.
+    quotas: SharedQuotas,
     /// The incarnation of the files behind it; 0: it has none.
     incarnation: AtomicU64,
 }
@@ -67,8 +70,14 @@ impl DatabaseView {
             current_at_ms: AtomicU64::new(0),
             follows: AtomicBool::new(follows),
             logged: Arc::default(),
+            quotas: SharedQuotas::default(),
             incarnation: AtomicU64::new(0),
         }
+    }
+
+    /// The quotas of namespaces, as the settings of this node have them.
+    pub fn quotas(&self) -> &SharedQuotas {
+        &self.quotas
     }
 
     /// A role begins, which is behind another node or not, and is not ready yet. What is served stays: whoever begins

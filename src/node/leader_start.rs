@@ -90,7 +90,7 @@ impl LeaderStart {
         let workers = DiskWorkers::start(&disk, &metrics, &tell(&leader))?;
         let now = clock.monotonic();
         let writer = Writer::new(store, log, writer_settings(&leadership), snapshot, logged_clock, now);
-        let writer = writer.with_schedule(schedule);
+        let writer = writer.with_schedule(schedule).with_quotas(leader.view().quotas().clone());
         let manifest = Arc::new(Mutex::new(manifest));
         let step_down_gate = StepDownGate::new(node, starter.url.clone(), identity, last.epoch);
         let notes = PromiseStore { disk: Arc::clone(&disk), manifest: Arc::clone(&manifest) };

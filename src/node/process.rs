@@ -11,7 +11,7 @@ use super::{
 };
 #[cfg(feature = "failpoints")]
 use crate::base::failpoint;
-use crate::{base::reload::ReloadList, config::ResolvedSettings};
+use crate::{base::reload::ReloadList, config::ResolvedSettings, data::counts::quotas::SharedQuotas};
 use std::{
     io::{self, IsTerminal},
     sync::Arc,
@@ -37,7 +37,8 @@ pub fn run(resolved: ResolvedSettings, source: SettingsSource) -> Result<(), Nod
     held.listening.tls.log_expiry();
     tell_warning(&held.listening);
     let (reloads, server) = (held.listening.reloads.clone(), held.listening.server.clone());
-    reloads.add(Arc::new(RunningSettings::new(source, (&settings, origins), log.filter, server)));
+    let quotas = held.view.quotas().clone();
+    reloads.add(Arc::new(RunningSettings::new(source, (&settings, origins), log.filter, server, quotas)));
     let running = RunningRole::open(&held, &settings)?;
     tracing::info!(address = %running.address(), "serving");
     service_manager::tell_ready();
@@ -63,7 +64,8 @@ pub fn run_local_replica(resolved: ResolvedSettings, source: SettingsSource) -> 
     listening.tls.log_expiry();
     tell_warning(&listening);
     let server = listening.server.clone();
-    listening.reloads.add(Arc::new(RunningSettings::new(source, (&settings, origins), log.filter, server)));
+    let quotas = SharedQuotas::default(); // who never leads has none
+    listening.reloads.add(Arc::new(RunningSettings::new(source, (&settings, origins), log.filter, server, quotas)));
     let following = FileFollowerNode::open(&listening, &settings, Arc::new(MachineClock))?;
     tracing::info!(address = %following.address(), "serving");
     service_manager::tell_ready();

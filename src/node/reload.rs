@@ -4,6 +4,7 @@ use super::{logging::LogFilter, resources::RunningServer};
 use crate::{
     base::reload::{ReloadList, ReloadReport, ReloadablePart},
     config::{NodeSettings, ResolvedSettings, SettingOrigin},
+    data::counts::quotas::SharedQuotas,
     net::address_limits::AddressShares,
 };
 use parking_lot::Mutex;
@@ -15,7 +16,7 @@ use parking_lot::Mutex;
 pub type SettingsSource = Box<dyn Fn() -> Result<ResolvedSettings, String> + Send + Sync>;
 
 /// The settings that take effect at once.
-const AT_ONCE: [&str; 4] = ["log", "max-connections", "max-watchers", "slow-request"];
+const AT_ONCE: [&str; 5] = ["log", "max-connections", "max-watchers", "namespace-quota", "slow-request"];
 
 /// Limits that are a part of `max-connections` where nobody says a number; none where somebody does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +60,7 @@ pub(super) struct RunningSettings {
     in_force: Mutex<SettingsInForce>,
     filter: LogFilter,
     server: RunningServer,
+    quotas: SharedQuotas,
 }
 
 impl RunningSettings {
@@ -68,9 +70,10 @@ impl RunningSettings {
         (settings, origins): (&NodeSettings, Vec<SettingOrigin>),
         filter: LogFilter,
         server: RunningServer,
+        quotas: SharedQuotas,
     ) -> Self {
         let in_force = SettingsInForce { origins, parts: ConnectionParts::of(settings) };
-        Self { source, in_force: Mutex::new(in_force), filter, server }
+        Self { source, in_force: Mutex::new(in_force), filter, server, quotas }
     }
 }
 
@@ -90,6 +93,9 @@ impl ReloadablePart for RunningSettings {
         let (changed, mut lines): (Vec<_>, _) = (differences(&in_force.origins, &origins), Vec::new());
         self.filter.set(&settings.log)?;
         self.server.set_limits(&settings);
+        if let Some(leadership) = settings.leadership() {
+            self.quotas.set(leadership.quotas.clone());
+        }
         for (number, name, line) in changed {
             if AT_ONCE.contains(&name) {
                 in_force.origins[number] = origins[number].clone();
@@ -150,8 +156,8 @@ mod tests {
         "log = \"info\"\nmax-connections = 1000",
         "log = \"debug\"\nmax-connections = 1000\nport = 9090",
         "log = \"\"\"",
-        "log = \"debug\"\nmax-connections = 1000",
-        "log = \"debug\"\nmax-connections = 500",
+        "log = \"debug\"\nmax-connections = 1000\nnamespace-quota = \"a=words:5\"",
+        "log = \"debug\"\nmax-connections = 500\nnamespace-quota = \"a=words:5\"",
     ];
 
     fn resolved(file: &str) -> Result<ResolvedSettings, String> {
@@ -175,13 +181,17 @@ mod tests {
         };
         let (filter, _layer) = LogFilter::new("info").expect("a level");
         let begun = (&begun.settings, begun.origins);
-        let running = RunningSettings::new(source, begun, filter, RunningServer::default());
+        let quotas = SharedQuotas::default();
+        let running = RunningSettings::new(source, begun, filter, RunningServer::default(), quotas.clone());
         let port = "port is \"9090\", was \"8080\"; it takes effect at the next start";
         assert_eq!(running.reload(), Ok(vec![port.to_owned(), "log is \"debug\", was \"info\"".to_owned()]));
         assert_eq!(running.reload(), Ok(vec![port.to_owned()]));
         number.store(2, Ordering::Relaxed);
         assert!(running.reload().expect_err("it is no TOML").contains("memdb.toml"));
         number.store(3, Ordering::Relaxed);
+        let quota = "namespace-quota is \"a=words:5\", was \"none\"";
+        assert_eq!(running.reload(), Ok(vec![quota.to_owned()]));
+        assert_eq!(quotas.of("a").and_then(|quota| quota.words), Some(5));
         assert_eq!(running.reload(), Ok(vec!["nothing has changed".to_owned()]));
         number.store(4, Ordering::Relaxed);
         let lines = [

@@ -156,6 +156,7 @@ impl NodeResources {
         let directory = directory.map(|(disk, lock)| (disk, Arc::new(lock)));
         let name = node_name(settings, directory.as_ref().map(|(disk, _)| &**disk))?;
         let view = Arc::new(DatabaseView::new(true));
+        view.quotas().set(leadership.quotas.clone());
         let metrics = metrics(settings, NodeRole::Leader);
         Ok(Self { listening, directory, name, clock, leadership, view, metrics })
     }

@@ -19,6 +19,7 @@ mod node;
 mod parameters;
 mod post_rate;
 mod posts;
+mod quotas;
 mod ranking;
 mod routes;
 mod shares;

@@ -10,4 +10,5 @@ mod history;
 mod keys;
 pub mod node;
 mod posts;
+mod quotas;
 mod replicas;

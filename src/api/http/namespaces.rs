@@ -6,6 +6,7 @@ use crate::{
         error::ApiError,
         service::{NamespaceList, NamespaceReport, QueryReply},
     },
+    data::counts::quotas::{NamespaceQuota, SharedQuotas},
     data::entries::CollectionTotals,
 };
 use std::{collections::BTreeMap, io::Write};
@@ -18,10 +19,11 @@ pub(super) async fn list(request: RouteRequest) -> Result<Response, ApiError> {
     let min_position = reads::min_position(&asked)?;
     let QueryReply { answer, position, lag_ms } =
         state.service.query(NamespaceList, min_position, &request.client.usage).await?;
-    Ok(headers::read_answer(json(&answer), position, lag_ms, asked.if_none_match.as_deref()))
+    let quotas = state.service.view.quotas();
+    Ok(headers::read_answer(json(&answer, quotas), position, lag_ms, asked.if_none_match.as_deref()))
 }
 
-fn json(namespaces: &BTreeMap<String, NamespaceReport>) -> Vec<u8> {
+fn json(namespaces: &BTreeMap<String, NamespaceReport>, quotas: &SharedQuotas) -> Vec<u8> {
     let mut body = br#"{"namespaces":["#.to_vec();
     for (at, (name, report)) in namespaces.iter().enumerate() {
         let NamespaceReport { words, total, bytes, entries } = report;
@@ -32,6 +34,12 @@ fn json(namespaces: &BTreeMap<String, NamespaceReport>) -> Vec<u8> {
         for (kind, CollectionTotals { entries, bytes }) in entries {
             let of_kind = write!(body, r#","{kind}":{{"entries":{entries},"bytes":{bytes}}}"#);
             of_kind.expect("a Vec takes every byte");
+        }
+        if let Some(NamespaceQuota { words, bytes }) = quotas.of(name) {
+            let limits =
+                [("words", words), ("bytes", bytes)].into_iter().filter_map(|(name, most)| Some((name, most?)));
+            let limits: Vec<String> = limits.map(|(name, most)| format!(r#""{name}":{most}"#)).collect();
+            write!(body, r#","quota":{{{}}}"#, limits.join(",")).expect("a Vec takes every byte");
         }
         body.push(b'}');
     }

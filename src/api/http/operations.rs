@@ -63,7 +63,7 @@ pub(super) fn metrics(state: &AppState) -> Response {
         metrics.entries.set(totals.entries as i64);
         metrics.entry_bytes.set(totals.bytes as i64);
         replication_metrics::of_entries(totals, metrics.entry_reads(), &families);
-        replication_metrics::of_namespaces(namespaces, &families);
+        replication_metrics::of_namespaces(namespaces, state.service.view.quotas(), &families);
     }
     if let Some(leader) = state.service.look_at_role().leader() {
         let status = leader.status();

@@ -103,6 +103,7 @@ impl ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::counts::quotas::QuotaKind;
     use crate::{
         base::position::{DatabaseTag, Position},
         engine::leader::{AckLevel, WriteError},
@@ -136,6 +137,7 @@ mod tests {
             (WriteError::BeyondBound { word: "a".to_owned() }, 422, false),
             (WriteError::TooManyNamespaces(1), 422, false),
             (WriteError::MemoryFull, 507, false),
+            (WriteError::NamespaceFull(QuotaKind::Words), 507, false),
             (WriteError::DiskFull, 503, true),
             (WriteError::Poisoned, 503, false),
             (WriteError::Stopping, 503, true),

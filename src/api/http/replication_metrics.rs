@@ -5,6 +5,7 @@ use crate::{
     api::service::Service,
     base::limits,
     base::metrics::{EntryReadTotals, ScrapeFamilies},
+    data::counts::quotas::{NamespaceQuota, SharedQuotas},
     data::entries::EntryTotals,
     data::store::NamespaceSize,
     replication::PeerStatus,
@@ -21,8 +22,8 @@ pub(super) fn of_replication(service: &Service, families: &ScrapeFamilies) {
     }
 }
 
-/// Adds words and total of the namespaces with most words: so many that a client cannot flood who scrapes.
-pub(super) fn of_namespaces(mut namespaces: Vec<NamespaceSize>, families: &ScrapeFamilies) {
+/// Adds words, total and quota of the namespaces with most words: so many that a client cannot flood who scrapes.
+pub(super) fn of_namespaces(mut namespaces: Vec<NamespaceSize>, quotas: &SharedQuotas, families: &ScrapeFamilies) {
     namespaces.sort_by(|a, b| b.words.cmp(&a.words).then_with(|| a.name.cmp(&b.name)));
     namespaces.truncate(limits::NAMESPACES_IN_METRICS);
     let each = |value: fn(&NamespaceSize) -> f64| {
@@ -33,6 +34,14 @@ pub(super) fn of_namespaces(mut namespaces: Vec<NamespaceSize>, families: &Scrap
     families.gauge("memdb_namespace_words", help, &["ns"], each(|one| one.words as f64));
     let help = "Sum of all counts of the namespace; of the namespaces with most words.";
     families.gauge("memdb_namespace_counts", help, &["ns"], each(|one| one.total as f64));
+    let limited = |limit: fn(NamespaceQuota) -> Option<u64>| {
+        let labelled = |one| Some((vec![NamespaceSize::name(one)], limit(quotas.of(&one.name)?)? as f64));
+        namespaces.iter().filter_map(labelled).collect::<Vec<_>>()
+    };
+    let help = "Distinct words that the namespace may have; of the namespaces with most words.";
+    families.gauge("memdb_namespace_words_limit", help, &["ns"], limited(|quota| quota.words));
+    let help = "Memory in bytes that the namespace may take; of the namespaces with most words.";
+    families.gauge("memdb_namespace_bytes_limit", help, &["ns"], limited(|quota| quota.bytes));
 }
 
 /// Adds what the entries of this node have come to.
@@ -116,7 +125,7 @@ mod tests {
         let families = ScrapeFamilies::default();
         let size =
             |at: usize| NamespaceSize { name: format!("ns-{at}"), words: at as u64, total: -(at as i64), bytes: 0 };
-        of_namespaces((1..=limits::NAMESPACES_IN_METRICS + 1).map(size).collect(), &families);
+        of_namespaces((1..=limits::NAMESPACES_IN_METRICS + 1).map(size).collect(), &SharedQuotas::default(), &families);
         let text = rendered(&families);
         assert_eq!(text.matches("\nmemdb_namespace_words{").count(), limits::NAMESPACES_IN_METRICS);
         assert!(!text.contains("{ns=\"ns-1\"}"), "{text}");

@@ -24,7 +24,7 @@ pub struct NamespacesArguments {
     #[command(flatten)]
     node: NodeArguments,
 
-    /// As JSON: [{"name", "words", "total", "bytes", "cache", "posts", "texts"}].
+    /// As JSON: [{"name", "words", "total", "bytes", "cache", "posts", "texts", "quota"}].
     #[arg(long)]
     json: bool,
 }

@@ -2,7 +2,10 @@
 
 use super::AckLevel;
 use crate::{
-    base::position::Position, data::counters::RateQuota, data::counts::CountsRefusal, data::entries::EntriesRefusal,
+    base::position::Position,
+    data::counters::RateQuota,
+    data::counts::{CountsRefusal, quotas::QuotaKind},
+    data::entries::EntriesRefusal,
 };
 
 /// The result of an acknowledged write.
@@ -114,6 +117,9 @@ pub enum WriteError {
     /// The database holds as many namespaces as it may.
     #[error("the database holds as many namespaces as it may ({0})")]
     TooManyNamespaces(usize),
+    /// The quota of the namespace is used up; nothing was applied.
+    #[error("the namespace has used up its quota of {0}")]
+    NamespaceFull(QuotaKind),
     /// The memory budget is used up.
     #[error("the memory budget is used up")]
     MemoryFull,
@@ -156,6 +162,7 @@ impl From<CountsRefusal> for WriteError {
             CountsRefusal::BelowZero { word } => Self::BelowZero { word },
             CountsRefusal::TooManyNamespaces => Self::TooManyNamespaces(crate::base::limits::MAX_NAMESPACES),
             CountsRefusal::MemoryFull => Self::MemoryFull,
+            CountsRefusal::NamespaceFull(kind) => Self::NamespaceFull(kind),
         }
     }
 }

@@ -6,13 +6,14 @@
 mod block;
 mod bounds;
 mod removal;
+mod room;
 mod sum;
 
-pub use bounds::{AdmissionLimits, CountsRefusal};
+pub use bounds::{AdmissionLimits, CountsRefusal, NamespaceRoom};
 
 use super::{
     WriteOp,
-    index::{EntryOffset, IndexWriter, MemoryReservation, PAIR_BYTES, Prefetcher},
+    index::{EntryOffset, IndexWriter, MemoryReservation},
     stored::{StoredCounts, WordLookups},
     word_counts::WordCounts,
 };
@@ -23,7 +24,6 @@ use crate::{
 };
 use block::TAKEN_OVER_WORDS;
 use std::collections::BTreeMap;
-use sum::sum_of;
 
 /// The counts that a commit group changes.
 pub(crate) struct PendingCounts {
@@ -51,6 +51,8 @@ struct PendingNamespace {
     /// The digest of the namespace once these are applied.
     digest: u64,
     reservation: MemoryReservation,
+    /// Of a namespace that has a quota, and of removals.
+    grown: room::NamespaceGrowth,
 }
 
 /// What a batch makes of its words, in their order.
@@ -97,7 +99,7 @@ impl PendingCounts {
             pending.counts.clear();
             pending.offsets.clear();
             pending.reservation.clear();
-            pending.dropped = false;
+            (pending.dropped, pending.grown) = (false, Default::default());
             pending.digest = stored.index(limits::DEFAULT_NAMESPACE).map_or(0, |words| words.digest());
         }
         (self.new_namespaces, self.reserved_bytes, self.has_block) = (0, 0, false);
@@ -172,6 +174,10 @@ impl PendingCounts {
             pending.reservation.rollback();
             return Err(CountsRefusal::MemoryFull);
         }
+        if let Some(room) = limits.room {
+            let taken = room.take(&self.sums, of_namespace + added);
+            pending.grown.add(taken.inspect_err(|_| pending.reservation.rollback())?);
+        }
         pending.reservation.commit();
         if pending.counts.is_empty() && batch.len() >= TAKEN_OVER_WORDS {
             self.has_block = Self::is_block(batch);
@@ -223,6 +229,7 @@ fn pending_of<'a>(
             offsets: Vec::new(),
             digest: stored.index(namespace).map_or(0, |words| words.digest()),
             reservation: MemoryReservation::new(),
+            grown: room::NamespaceGrowth::default(),
         };
         all.insert(namespace.into(), pending);
     }
@@ -238,42 +245,6 @@ impl PendingNamespace {
             (None, Some(words)) if !self.dropped => words.locate(hash, word),
             _ => (0, EntryOffset::UNKNOWN),
         }
-    }
-
-    /// Adds a batch up with the counts there are. Returns an upper bound of the memory that its words will add.
-    /// `is_near`: the budget is so near that pairs of counts have to be looked for.
-    fn sum_up(
-        &mut self,
-        words: Option<&IndexWriter>,
-        op: WriteOp,
-        batch: &WordCounts,
-        is_near: bool,
-        sums: &mut BatchSums,
-    ) -> Result<usize, CountsRefusal> {
-        let mut added = 0;
-        sums.counts.clear();
-        sums.offsets.clear();
-        let mut ahead = Prefetcher::new(batch.hashes().map(|hash| (hash, EntryOffset::UNKNOWN)));
-        for counted in batch.iter() {
-            if let Some(words) = words {
-                ahead.fetch(words);
-            }
-            let (before, offset) = self.count(words, counted.hash, counted.word);
-            sums.offsets.push(offset);
-            let after = sum_of(op, before, counted.amount).map_err(|refuse| refuse(counted.word.to_owned()))?;
-            if before == 0 {
-                added += self.reservation.of_word(words, counted.hash, counted.word);
-            } else if is_near
-                && let Some(words) = words
-                && words.widens(counted.hash, counted.word, after)
-                // An earlier batch of the group has paid for it.
-                && !words.widens(counted.hash, counted.word, before)
-            {
-                added += PAIR_BYTES;
-            }
-            sums.counts.push(CountStep { before, after });
-        }
-        Ok(added)
     }
 
     fn set(&mut self, hash: u64, word: &str, step: CountStep) {

@@ -110,6 +110,12 @@ impl PlannedChange {
         self.kind != CollectionKind::Removals && !is_eviction
     }
 
+    /// The difference that it makes to the memory of the entries which a namespace is said to hold.
+    pub(crate) fn added_bytes(&self, namespace: &str) -> i64 {
+        let is_shown = self.kind != CollectionKind::Removals && *self.namespace == *namespace;
+        if is_shown { bytes_added(self) } else { 0 }
+    }
+
     fn key(&self) -> &str {
         match &self.effect {
             PlannedEffect::Put(entry) => entry.key(),

@@ -133,6 +133,13 @@ impl StoredEntries {
         self.collection(collection).is_some()
     }
 
+    /// Memory in bytes of the entries of a namespace that clients are told of.
+    pub(crate) fn namespace_bytes(&self, namespace: &str) -> u64 {
+        let shown = [CollectionKind::Cache, CollectionKind::Posts, CollectionKind::Texts];
+        let stored = shown.iter().filter_map(|kind| self.collection(CollectionId::new(*kind, namespace)));
+        stored.map(|stored| stored.index.shared().totals().bytes).sum()
+    }
+
     /// Counts the collections.
     pub(crate) fn collections(&self) -> usize {
         self.collections.iter().map(BTreeMap::len).sum()

@@ -7,6 +7,7 @@
 
 mod claims;
 mod increments;
+mod quotas;
 
 use super::pending_keys::{PendingKeys, receipt_of_repeat};
 use crate::{
@@ -33,6 +34,7 @@ pub(super) struct CommitGroup {
     entries: PendingWrites,
     increments: increments::PendingIncrements,
     keys: PendingKeys,
+    quotas: quotas::PendingQuotas,
     /// The posts of late, by namespace, where they have a rate.
     posts: KeyWindows,
     /// Batches that have changed something.
@@ -51,6 +53,7 @@ impl CommitGroup {
             entries: PendingWrites::new(store.hasher()),
             increments: increments::PendingIncrements::of_store(store, limits),
             keys: PendingKeys::default(),
+            quotas: quotas::PendingQuotas::default(),
             posts: KeyWindows::default(),
             batches: 0,
             bytes: 0,
@@ -63,6 +66,7 @@ impl CommitGroup {
         self.counts.clear(store.counts());
         self.entries.clear();
         self.keep_sidelined();
+        self.quotas.clear();
         self.keys.clear();
         (self.batches, self.bytes) = (0, 0);
     }

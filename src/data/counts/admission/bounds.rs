@@ -1,5 +1,7 @@
 //! The bounds of what is admitted, and the refusals at them.
 
+use crate::data::counts::quotas::QuotaKind;
+
 /// Bounds on what is admitted.
 #[derive(Clone, Copy, Debug)]
 pub struct AdmissionLimits {
@@ -9,6 +11,8 @@ pub struct AdmissionLimits {
     pub entry_bytes: usize,
     /// Namespaces that there may be.
     pub namespaces: usize,
+    /// The room that the quota of the batch's namespace leaves; `None`: it has no quota.
+    pub room: Option<NamespaceRoom>,
     /// Posts of one namespace that are admitted within [`crate::base::limits::KEY_WINDOW_MS`]; `None`: any number.
     pub post_rate: Option<u64>,
 }
@@ -16,8 +20,17 @@ pub struct AdmissionLimits {
 impl Default for AdmissionLimits {
     fn default() -> Self {
         let namespaces = crate::base::limits::MAX_NAMESPACES;
-        Self { memory_bytes: usize::MAX, entry_bytes: usize::MAX, namespaces, post_rate: None }
+        Self { memory_bytes: usize::MAX, entry_bytes: usize::MAX, namespaces, room: None, post_rate: None }
     }
+}
+
+/// The room that a namespace has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamespaceRoom {
+    /// Distinct words that may come.
+    pub words: u64,
+    /// Bytes that its words may take besides.
+    pub bytes: u64,
 }
 
 /// The reason why counts were refused.
@@ -42,4 +55,6 @@ pub enum CountsRefusal {
     TooManyNamespaces,
     /// The memory budget is used up.
     MemoryFull,
+    /// The quota of the namespace is used up.
+    NamespaceFull(QuotaKind),
 }

@@ -14,6 +14,7 @@ impl PendingCounts {
             let (before, _) = pending.count(words, counted.hash, counted.word);
             if before != 0 {
                 pending.set(counted.hash, counted.word, CountStep { before, after: 0 });
+                pending.grown.words -= 1;
             }
         }
     }
@@ -31,6 +32,7 @@ impl PendingCounts {
             self.clamped += u64::from(before.checked_add(counted.amount) != Some(after));
             if before != after {
                 pending.set(counted.hash, counted.word, CountStep { before, after });
+                pending.grown.words -= i64::from(after == 0);
             }
         }
     }
@@ -54,7 +56,7 @@ impl PendingCounts {
         let pending = pending_of(&mut self.namespaces, self.hasher, stored, namespace);
         pending.counts.clear();
         pending.offsets.clear();
-        pending.digest = 0;
+        (pending.digest, pending.grown) = (0, Default::default());
         // What only this group has counted is forgotten without a trace in the record.
         pending.dropped = stored.index(namespace).is_some();
     }

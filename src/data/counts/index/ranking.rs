@@ -145,6 +145,7 @@ impl<'a> RankingWalk<'a> {
                 self.changed.extend(now.entries().map(|offset| placed(&now, segment, offset, side)));
                 *known = now;
             } else if Arc::ptr_eq(&known.arena, &now.arena) {
+                // A larger index of the same arena does no harm, since places are offsets in the arena.
                 let of_segment = self.stale.range((segment, 0)..=(segment, u32::MAX));
                 self.changed.extend(of_segment.map(|&(_, offset)| placed(&now, segment, offset, side)));
             } else {

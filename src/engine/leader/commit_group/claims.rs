@@ -5,6 +5,7 @@ use crate::{
     base::failpoint::inject,
     base::limits,
     data::command::{WriteBatch, WriteError, WriteReceipt},
+    data::counts::quotas::SharedQuotas,
     data::counts::word_counts::{WordAmount, WordCounts},
     data::counts::{AdmissionLimits, WriteOp},
     data::entries::admission::PlannedChange,
@@ -100,7 +101,16 @@ impl CommitGroup {
         if op == WriteOp::Exchange {
             batch.counts.retain_nonzero();
         }
+        // What takes away is never refused, though its marks take some memory.
+        let room = match removes(batch.op) {
+            true => None,
+            false => self.quotas.room((store, &self.counts), &batch.namespace, changes)?,
+        };
+        let limits = &AdmissionLimits { room, ..*limits };
         self.counts.admit(store.counts(), limits, (op, &batch.namespace), &mut batch.counts)?;
+        if room.is_some() {
+            self.quotas.add(&batch.namespace, changes);
+        }
         receipt.quota = post_rate.map(|rate| {
             self.posts.add(&batch.namespace, self.time_ms);
             self.posts.quota(&batch.namespace, rate, self.time_ms)
@@ -121,6 +131,11 @@ impl CommitGroup {
             return Err(WriteError::PostRateExceeded(quota));
         }
         Ok(())
+    }
+
+    /// Has these quotas in force.
+    pub(in crate::engine::leader) fn set_quotas(&mut self, quotas: SharedQuotas) {
+        self.quotas.shared = quotas;
     }
 
     fn claims<'a>(&self, store: &'a Store, namespace: &'a str) -> Takeback<'a> {

@@ -4,6 +4,7 @@ use super::{CommitGroup, PendingAcks, Writer, WriterSettings, queue_work::QueueW
 use crate::{
     base::clock::{LoggedClock, Monotonic},
     base::position::Sequence,
+    data::counts::quotas::SharedQuotas,
     data::store::Store,
     storage::manifest::Manifest,
     storage::recovery::{OpenFiles, RecoveredDatabase},
@@ -55,6 +56,13 @@ impl<T> Writer<T> {
     #[must_use]
     pub fn with_schedule(mut self, schedule: Option<SnapshotSchedule>) -> Self {
         self.schedule = schedule.unwrap_or(self.schedule);
+        self
+    }
+
+    /// Has namespaces keep to these quotas.
+    #[must_use]
+    pub fn with_quotas(mut self, quotas: SharedQuotas) -> Self {
+        self.group.set_quotas(quotas);
         self
     }
 
