@@ -1,6 +1,6 @@
 //! Spans of requests and of what becomes of them, for OpenTelemetry.
 //!
-//! They are recorded in a build with the feature `opentelemetry`, once [`turn_on`] was called. In a build without it
+//! They are recorded in a build with the feature `opentelemetry`, once `turn_on` was called. In a build without it
 //! these types are empty, and the compiler leaves out every call.
 //!
 //! A request's span is the current one of its thread while the request is polled. Whatever begins there, a write that

@@ -22,7 +22,7 @@ const WRITE_BYTES: usize = 1 << 20;
 
 /// Fetches all that the node at `from` holds, and writes it as a stream ([`super::restore_stream`] reads it). What is
 /// written is checked as it goes by, to the last digest. The node may be silent as long as `patience`. `progress` is
-/// told as by [`super::restore`].
+/// told as by [`super::restore()`].
 ///
 /// # Errors
 /// [`NodeError::Backup`] if the node does not give everything, or `output` does not take it: what was written is no
