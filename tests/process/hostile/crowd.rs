@@ -1,18 +1,22 @@
 //! Many connections at once that do no good.
 
+use memdb::net::tls::client::ClientTls;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
     io::{ErrorKind, Read, Write},
     net::TcpStream,
+    sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
 use testkit::{
     client::{new_client, posted, read},
     process::{Node, Start},
+    tls::AUTHORITY,
     wait_for,
 };
 use tokio::runtime::Runtime;
+use tokio_rustls::rustls::{ClientConnection, Stream};
 
 /// Connections of the small form.
 const FEW: usize = 100;
@@ -48,6 +52,37 @@ const KINDS: [Kind; 6] = [
     Kind { name: "pipelines, takes nothing", kib_each: 768, act: pipelines },
     Kind { name: "HTTP/2, takes nothing", kib_each: 6 << 10, act: http2_takes_nothing },
 ];
+
+/// The same at a leader that speaks TLS.
+const TLS_KINDS: [Kind; 3] = [
+    Kind { name: "TLS, half a handshake", kib_each: 48, act: half_a_handshake },
+    Kind { name: "TLS, idle after a request", kib_each: 64, act: tls_idle },
+    Kind { name: "TLS, takes nothing", kib_each: 768, act: tls_takes_nothing },
+];
+
+/// The head of a record of a hello, and the first bytes of that.
+fn half_a_handshake(stream: &mut TcpStream) {
+    send(stream, &[22, 3, 1, 1, 0, 1, 0]);
+}
+
+/// Carries out a handshake and sends a request; gives the session.
+fn ask_over_tls(stream: &mut TcpStream, request: &str) -> ClientConnection {
+    static CONFIG: LazyLock<ClientTls> = LazyLock::new(|| AUTHORITY.client(None));
+    let name = "127.0.0.1".try_into().expect("a name");
+    let mut session = ClientConnection::new(Arc::clone(CONFIG.config()), name).expect("a sound configuration");
+    stream.set_nonblocking(false).expect("a socket");
+    Stream::new(&mut session, stream).write_all(request.as_bytes()).expect("a handshake");
+    session
+}
+
+fn tls_idle(stream: &mut TcpStream) {
+    let mut session = ask_over_tls(stream, "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert!(Stream::new(&mut session, stream).read(&mut [0; 1_024]).expect("an answer") > 0);
+}
+
+fn tls_takes_nothing(stream: &mut TcpStream) {
+    ask_over_tls(stream, &"GET /sync HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(20));
+}
 
 fn idle(stream: &mut TcpStream) {
     send(stream, b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
@@ -114,8 +149,9 @@ fn connections(wanted: usize) -> usize {
 }
 
 /// A leader that holds some words, with room for the crowd and for the others.
-fn leader(data: &TempDir, crowd: usize) -> Node {
-    let node = Start::leader(data.path()).with(&["--max-connections", &(crowd + 64).to_string()]).run();
+fn leader(data: &TempDir, tls: bool, crowd: usize) -> Node {
+    let start = Start::leader(data.path()).with(&["--max-connections", &(crowd + 64).to_string()]);
+    let node = if tls { start.protected(&AUTHORITY.node("crowds")) } else { start }.run();
     let words: Vec<String> = (0..WORDS).map(|number| format!("aratherlongword{number}")).collect();
     for some in words.chunks(WORDS / 4) {
         posted(&node.url, &some.join(" "));
@@ -153,17 +189,17 @@ fn crowd_of(node: &Node, kind: &Kind, connections: usize) -> Vec<TcpStream> {
     (0..connections).map(join).collect()
 }
 
-fn crowds(connections: usize) {
+fn crowds(connections: usize, kinds: &[Kind], tls: bool) {
     println!("{connections} connections of each kind; others post {POSTS} times meanwhile");
     println!(
         "  {:26} {:>6} {:>9} {:>9} {:>9} {:>9} {:>18}",
         "", "there", "before", "with", "each", "after", "others' posts"
     );
-    for kind in &KINDS {
+    for kind in kinds {
         // What HTTP/2 may hold is bounded per connection at megabytes: fewer of these fit the machine.
         let connections = if kind.name.starts_with("HTTP/2") { connections / 20 } else { connections };
         let data = TempDir::new().expect("a directory");
-        let node = leader(&data, connections);
+        let node = leader(&data, tls, connections);
         others(&node, "before");
         let (before_kib, descriptors) = (node.resident_kib(), node.descriptors());
         let mut last_kib = None;
@@ -210,13 +246,24 @@ fn crowds(connections: usize) {
 
 #[test]
 fn small_crowds() {
-    crowds(connections(FEW));
+    crowds(connections(FEW), &KINDS, false);
+}
+
+#[test]
+fn small_crowds_over_tls() {
+    crowds(connections(FEW), &TLS_KINDS, true);
 }
 
 #[test]
 #[ignore = "takes a minute and 10,000 descriptors in each of two processes: make hostile"]
 fn large_crowds() {
-    crowds(connections(MANY));
+    crowds(connections(MANY), &KINDS, false);
+}
+
+#[test]
+#[ignore = "takes a minute and 10,000 descriptors in each of two processes: make hostile"]
+fn large_crowds_over_tls() {
+    crowds(connections(MANY), &TLS_KINDS, true);
 }
 
 /// One client that takes all it can get leaves the others what is theirs.
