@@ -136,7 +136,11 @@ fn every_number_in_the_alert_rules_the_dashboard_and_the_documents_is_one_that_a
     let kept = kept.path().to_str().expect("UTF-8");
     let leader = url(leading.address());
     let follower =
-        ReplicaNode::start(&settings_of(config::StartRole::Replica, &[("leader", &leader), ("data-dir", kept)]));
+        // A quota has a series once it is given.
+        ReplicaNode::start(&settings_of(
+            config::StartRole::Replica,
+            &[("leader", &leader), ("data-dir", kept), ("namespace-quota", "*=words:1000,bytes:1MiB")],
+        ));
     let follower = follower.expect("a replica");
     until(&leading, "the replica is served", |states| states.iter().any(|(_, state)| state == "streaming"));
     // A namespace has a series once it holds a word.
