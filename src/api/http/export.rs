@@ -21,8 +21,7 @@ use crate::{
     base::position::PositionToken,
 };
 use format::ExportFormat;
-use http::{HeaderValue, header};
-use warp::reply::{Reply as _, Response};
+use warp::reply::Response;
 
 /// Everything of a namespace, or of all of them, in pieces.
 pub(super) async fn export(request: RouteRequest) -> Result<Response, ApiError> {
@@ -37,18 +36,9 @@ pub(super) async fn export(request: RouteRequest) -> Result<Response, ApiError> 
     let QueryReply { answer: walk, position, lag_ms } =
         state.service.query(whole, min_position, &request.client.usage).await?;
     let chunks = ExportChunks { writer: format::ExportWriter::new(format, has_one), walk, position, is_done: false };
-    let mut body = ChunkedBody::of(chunks);
-    let coding = coding.filter(|&coding| body.encode(coding, &state.budgets.encoders, &request.client.usage));
-    let mut response = warp::reply::stream(body).into_response();
-    let fields = response.headers_mut();
-    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
-    fields.insert(&headers::MEMDB_POSITION, headers::position_value(position));
-    headers::set_lag(&mut response, lag_ms);
-    if let Some(coding) = coding {
-        headers::set_coding(&mut response, coding);
-    }
-    headers::set_vary(&mut response);
-    Ok(response)
+    let encoding = (coding, &state.budgets.encoders, &request.client.usage);
+    let body = ChunkedBody::of(chunks);
+    Ok(headers::streamed_answer(body, format.media_type(), (position, lag_ms), None, encoding))
 }
 
 fn format(query: &QueryString<'_>) -> Result<ExportFormat, ApiError> {

@@ -1,18 +1,23 @@
 //! The headers of this API, and what is read from or written into them.
 
-use super::coding::ContentCoding;
+use super::{
+    chunks::{ChunkSource, ChunkedBody},
+    coding::ContentCoding,
+};
 use crate::{
     api::error::{ApiError, ErrorKind},
     base::limits::KEY_WINDOW_MS,
     base::position::{DatabaseTag, PositionToken},
     data::command::IdempotencyKey,
     data::counters::RateQuota,
+    net::address_limits::Usage,
+    net::budget::Budget,
     net::peer_link::DATABASE_HEADER,
 };
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use std::io::Write;
-use warp::reply::Response;
+use std::{io::Write, sync::Arc};
+use warp::reply::{Reply as _, Response};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 pub(super) static MEMDB_POSITION: HeaderName = HeaderName::from_static("memdb-position");
@@ -188,6 +193,28 @@ pub(super) fn read_answer(
     response
 }
 
+/// The answer to a read whose body is made as the client takes it; encoded as `coding` says, if that may be.
+pub(super) fn streamed_answer<S: ChunkSource + Unpin + Send + Sync + 'static>(
+    mut body: ChunkedBody<S>,
+    media_type: &'static str,
+    (position, lag_ms): (PositionToken, Option<u64>),
+    tag: Option<String>,
+    (coding, encoders, usage): (Option<ContentCoding>, &Arc<Budget>, &Usage),
+) -> Response {
+    let coding = coding.filter(|&coding| body.encode(coding, encoders, usage));
+    let mut response = warp::reply::stream(body).into_response();
+    let fields = response.headers_mut();
+    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    fields.insert(&MEMDB_POSITION, position_value(position));
+    fields.extend(tag.map(|tag| (header::ETAG, value(tag))));
+    set_lag(&mut response, lag_ms);
+    if let Some(coding) = coding {
+        set_coding(&mut response, coding);
+    }
+    set_vary(&mut response);
+    response
+}
+
 /// The values of `RateLimit-Policy` and `RateLimit`: how much is left of a key's rate, and in how many seconds there is
 /// more.
 pub(super) fn rate_limit(quota: RateQuota) -> [String; 2] {
@@ -201,6 +228,11 @@ pub(super) fn set_rate_limit(response: &mut Response, quota: RateQuota) {
     let [policy, left] = rate_limit(quota);
     response.headers_mut().insert(&RATE_LIMIT_POLICY, value(policy));
     response.headers_mut().insert(&RATE_LIMIT, value(left));
+}
+
+/// The tag of an answer that is made as the client takes it: of the database's state, since its bytes are not known.
+pub(super) fn weak_tag(position: PositionToken, digest: u64) -> String {
+    format!("W/\"{position}-{digest:016x}\"")
 }
 
 /// 304 with what identifies the answer the client has.

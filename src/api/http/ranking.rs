@@ -22,9 +22,9 @@ use crate::{
         budget::{BudgetRefusal, BudgetShare},
     },
 };
-use http::{HeaderValue, StatusCode, header};
+use http::StatusCode;
 use std::{io::Write, vec};
-use warp::reply::{Reply as _, Response};
+use warp::reply::Response;
 
 /// The largest counts, or the page of them that is asked for.
 pub(super) async fn top(request: RouteRequest) -> Result<Response, ApiError> {
@@ -75,25 +75,16 @@ fn streamed(
     usage: &Usage,
 ) -> Result<Response, ApiError> {
     let QueryReply { answer, position, lag_ms } = reply;
-    let tag = format!("W/\"{position}-{:016x}\"", answer.digest);
+    let tag = headers::weak_tag(position, answer.digest);
     if headers::matches(asked.if_none_match.as_deref(), tag.as_bytes()) {
         return Ok(headers::not_modified(position, lag_ms, tag.as_bytes()));
     }
     let bytes = answer.words.iter().map(|(word, _)| size_of::<(String, i64)>() + word.capacity()).sum();
     let share = state.budgets.rankings.take(usage, bytes).map_err(too_much)?;
-    let mut body =
+    let body =
         ChunkedBody::of(RankingChunks { words: answer.words.into_iter(), state: RankingStage::Begin, _share: share });
-    let coding = coding.filter(|&coding| body.encode(coding, &state.budgets.encoders, usage));
-    let mut response = warp::reply::stream(body).into_response();
-    let fields = response.headers_mut();
-    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    fields.insert(&headers::MEMDB_POSITION, headers::position_value(position));
-    fields.insert(header::ETAG, headers::value(tag));
-    headers::set_lag(&mut response, lag_ms);
-    if let Some(coding) = coding {
-        headers::set_coding(&mut response, coding);
-    }
-    Ok(response)
+    let encoding = (coding, &state.budgets.encoders, usage);
+    Ok(headers::streamed_answer(body, "application/json", (position, lag_ms), Some(tag), encoding))
 }
 
 fn too_much(refusal: BudgetRefusal) -> ApiError {

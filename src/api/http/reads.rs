@@ -21,9 +21,8 @@ use crate::{
     engine::view::ServedDatabase,
     net::address_limits::Usage,
 };
-use http::{HeaderValue, header};
 use std::{borrow::Cow, collections::HashSet};
-use warp::reply::{Reply as _, Response};
+use warp::reply::Response;
 
 const WORDS_TAKES: &str = "application/json; in UTF-8";
 
@@ -161,25 +160,15 @@ pub(super) async fn sync(request: RouteRequest, asked: ReadHeaders) -> Result<Re
     let all = AllCounts { namespace: &query.namespace };
     let QueryReply { answer: walk, position, lag_ms } =
         state.service.query(all, min_position(&asked)?, &request.client.usage).await?;
-    let tag = format!("W/\"{position}-{:016x}\"", walk.digest);
+    let tag = headers::weak_tag(position, walk.digest);
     if headers::matches(asked.if_none_match.as_deref(), tag.as_bytes()) {
         let mut unchanged = headers::not_modified(position, lag_ms, tag.as_bytes());
         headers::set_vary(&mut unchanged);
         return Ok(unchanged);
     }
-    let mut body = DumpBody::new(walk.scan, SYNC_CHUNK_BYTES);
-    let coding = coding.filter(|&coding| body.encode(coding, &state.budgets.encoders, &request.client.usage));
-    let mut response = warp::reply::stream(body).into_response();
-    let fields = response.headers_mut();
-    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    fields.insert(&headers::MEMDB_POSITION, headers::position_value(position));
-    fields.insert(header::ETAG, headers::value(tag));
-    headers::set_lag(&mut response, lag_ms);
-    if let Some(coding) = coding {
-        headers::set_coding(&mut response, coding);
-    }
-    headers::set_vary(&mut response);
-    Ok(response)
+    let body = DumpBody::new(walk.scan, SYNC_CHUNK_BYTES);
+    let encoding = (coding, &state.budgets.encoders, &request.client.usage);
+    Ok(headers::streamed_answer(body, "application/json", (position, lag_ms), Some(tag), encoding))
 }
 
 /// The position that a client wants to be applied before its read.
