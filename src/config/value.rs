@@ -2,9 +2,9 @@
 
 use crate::{
     base::address::NodeAddress,
-    base::limits,
     base::secret::Secret,
     base::web_origin::{self, CorsOrigins, WebOrigin},
+    base::{limits, names},
     data::counts::quotas::{NamespaceQuota, QuotaTable},
     storage::manifest::is_node_name,
 };
@@ -122,7 +122,7 @@ pub(super) fn quotas(text: &str) -> Result<QuotaTable, String> {
         let wrong = |reason: &str| format!("{limit:?}: {reason}, such as tickets=words:1000000,bytes:64MiB");
         let limit = match limit.split_once('=') {
             Some((named, limit)) => {
-                if !(named == "*" || is_namespace(named)) {
+                if named != "*" && names::check_namespace(named).is_err() {
                     return Err(wrong("give a namespace of 1 to 64 of a-z, 0-9, '.', '_' and '-', or *"));
                 }
                 name = Some(named);
@@ -149,11 +149,6 @@ pub(super) fn quotas(text: &str) -> Result<QuotaTable, String> {
         return Err(format!("give at most {} namespaces", limits::MAX_NAMESPACES));
     }
     Ok(table)
-}
-
-fn is_namespace(name: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
-    (1..=limits::MAX_NAMESPACE_BYTES).contains(&name.len()) && name.bytes().all(is_plain)
 }
 
 fn list<T>(text: &str, most: usize, parse: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {

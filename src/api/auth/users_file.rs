@@ -7,7 +7,10 @@ use super::{
     password,
     role::{RoleGrant, present},
 };
-use crate::base::limits::{MAX_NAMESPACE_BYTES, MAX_TOKENS_PER_USER, MAX_USERS};
+use crate::base::{
+    limits::{MAX_NAMESPACE_BYTES, MAX_TOKENS_PER_USER, MAX_USERS},
+    names::check_namespace,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashSet,
@@ -162,9 +165,8 @@ pub fn check_name(name: &str) -> Result<(), String> {
 /// A sentence about the first of them.
 pub fn check_grant(grant: &RoleGrant) -> Result<(), String> {
     let Some(begins) = &grant.namespaces else { return Ok(()) };
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
-    let is_sound = |begin: &String| (1..=MAX_NAMESPACE_BYTES).contains(&begin.len()) && begin.bytes().all(plain);
-    match !begins.is_empty() && begins.iter().all(is_sound) {
+    // A name has no other letters than its begins, and is no shorter.
+    match !begins.is_empty() && begins.iter().all(|begin| check_namespace(begin).is_ok()) {
         true => Ok(()),
         false => Err(format!(
             "role {}: namespaces are begins of names, 1 to {MAX_NAMESPACE_BYTES} of a-z, 0-9, dot, underscore and dash; \
