@@ -21,12 +21,14 @@ impl StoreReader {
         (is_all || top.len() == query.n).then_some((state, top))
     }
 
-    /// The ranking that `query` asks for, however many words have to be looked at: some 50 ms a million. `None` if they
-    /// change too fast for that.
+    /// The ranking that `query` asks for, at hand or not; `None` if counts change too fast for that.
     pub fn ranking(&self, namespace: &str, query: &RankingQuery<'_>) -> Option<StoreRanking> {
-        if let Some(at_hand) = self.ranking_at_hand(namespace, query) {
-            return Some(at_hand);
-        }
+        self.ranking_at_hand(namespace, query).or_else(|| self.ranking_of_all(namespace, query))
+    }
+
+    /// The ranking that `query` asks for, from all words: some 50 ms a million. `None` if they change too fast for
+    /// that.
+    pub fn ranking_of_all(&self, namespace: &str, query: &RankingQuery<'_>) -> Option<StoreRanking> {
         let walked = (0..limits::RANKING_TRIES).find_map(|_| self.walked_ranking(namespace, query));
         walked.or_else(|| self.ranking_under_guard(namespace, query))
     }
