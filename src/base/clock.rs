@@ -194,6 +194,21 @@ pub trait Clock: Send + Sync {
     fn wall(&self) -> WallClock;
 }
 
+/// A clock for tests and the fuzzer: no time passes.
+#[cfg(feature = "failpoints")]
+pub(crate) struct StoppedClock;
+
+#[cfg(feature = "failpoints")]
+impl Clock for StoppedClock {
+    fn monotonic(&self) -> Monotonic {
+        Monotonic::default()
+    }
+
+    fn wall(&self) -> WallClock {
+        WallClock::default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

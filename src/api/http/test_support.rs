@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     api::service::{ClusterStatsSource, RoleContext, RoleSlots, Service},
-    base::clock::{Clock, LoggedTime, Monotonic, WallClock},
+    base::clock::{LoggedTime, StoppedClock},
     base::metrics::{NodeLimits, NodeMetrics, NodeRole},
     base::position::Position,
     data::counts::word_counts::WordCountsPool,
@@ -24,19 +24,6 @@ use crate::{
 };
 use std::sync::Arc;
 use tokio::time::Instant;
-
-/// No time passes.
-struct StoppedClock;
-
-impl Clock for StoppedClock {
-    fn monotonic(&self) -> Monotonic {
-        Monotonic::default()
-    }
-
-    fn wall(&self) -> WallClock {
-        WallClock::default()
-    }
-}
 
 /// A state with some counts. It takes no writes, so no leader is behind it.
 #[cfg(test)]

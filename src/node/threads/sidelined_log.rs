@@ -101,21 +101,8 @@ fn log_rest(increments: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{clock::WallClock, log_capture::captured};
+    use crate::base::{clock::StoppedClock, log_capture::captured};
     use std::sync::mpsc::TrySendError;
-
-    /// No time passes.
-    struct StoppedClock;
-
-    impl Clock for StoppedClock {
-        fn monotonic(&self) -> Monotonic {
-            Monotonic::default()
-        }
-
-        fn wall(&self) -> WallClock {
-            WallClock::default()
-        }
-    }
 
     fn sidelined(increments: u64) -> SidelinedIncrements {
         SidelinedIncrements { key: Arc::from("k"), queue: CounterQueue::Excess, age_ms: 0, increments }
