@@ -74,7 +74,7 @@ fn a_cursor_that_is_not_of_this_order_is_refused_with_the_reason() {
     ] {
         let refused = wire.get(&format!("/top?{query}"));
         assert_eq!((refused.status, refused.problem().as_str()), (400, "invalid-parameter"), "{query}");
-        assert!(refused.json()["detail"].as_str().is_some_and(|detail| detail.contains(said)), "{}", refused.text());
+        assert!(refused.detail().contains(said), "{}", refused.text());
     }
 }
 
