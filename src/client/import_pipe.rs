@@ -1,4 +1,4 @@
-//! What is imported from a pipe: under its name there is one text, which may come again, and is known by its batches.
+//! The import from a pipe: under its name there is one text, which may come again, and is known by its batches.
 //!
 //! A pipe whose writer died looks like one that ended. So the end has a stream of its own in the node: the last batch,
 //! which is not full, goes into it once all others are done. A text that goes on where an earlier one ended, or ends

@@ -1,4 +1,4 @@
-//! What the service manager of the system is told: that the node starts, serves, reads its settings anew, lives, and
+//! Messages to the service manager of the system: that the node starts, serves, reads its settings anew, lives, and
 //! stops (`Type=notify` of systemd,
 //! [sd_notify(3)](https://www.freedesktop.org/software/systemd/man/sd_notify.html)). Where no service manager listens,
 //! nothing happens.

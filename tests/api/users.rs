@@ -31,7 +31,7 @@ use testkit::guard;
 const NOW: &str = "Thu, 01 Jan 1970 00:00:00 GMT";
 const DAY: &str = "Tue, 01 Dec 2026 00:00:00 GMT";
 const SECRET: &str = "the-secret-of-this-cluster";
-/// How a request comes where that makes no difference.
+/// The transport of a request where it makes no difference.
 const ANY: Transport = Transport { protocol: Protocol::Http1, tls: false };
 
 /// The token of a user in these tests.

@@ -69,7 +69,7 @@ fn backup(leader: &Leader) -> Output {
     memdb().args(["backup", "--server", &leader.node.url, "-"]).output().expect("the binary runs")
 }
 
-/// What `memdb backup -` writes.
+/// The output of `memdb backup -`.
 #[track_caller]
 fn stream(leader: &Leader) -> Vec<u8> {
     let output = backup(leader);

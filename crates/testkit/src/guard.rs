@@ -19,7 +19,7 @@ pub const READER_TOKEN: &str = "memdb_token-of-a-reader";
 const SECRET: &str = "the-secret-of-the-nodes-of-a-test";
 const DAY: &str = "Tue, 01 Dec 2026 00:00:00 GMT";
 
-/// How a node takes those who come to it.
+/// The guard of a node against those who come to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeGuard {
     /// In plain text, whoever they are.

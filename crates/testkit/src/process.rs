@@ -31,7 +31,7 @@ pub fn memdb_binary() -> PathBuf {
     test.ancestors().nth(2).expect("deps lies in a directory").join("memdb")
 }
 
-/// How to start a node. What its arguments say stands above how it is guarded.
+/// The start of a node. Its arguments take precedence over the flags of its guard.
 #[derive(Clone)]
 pub struct Start {
     role: &'static str,

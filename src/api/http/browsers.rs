@@ -25,8 +25,8 @@ const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 const REQUEST_HEADERS: &str = "Authorization, Content-Type, Content-Encoding, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, \
                                Memdb-Min-Position, Memdb-Stream, Memdb-Stream-Seq";
 /// Response headers that these pages may read (`Access-Control-Expose-Headers`).
-const ANSWER_HEADERS: &str = "Memdb-Position, Memdb-Acks, Memdb-Replayed, Memdb-Lag, Memdb-Next, ETag, Retry-After, RateLimit, \
-     RateLimit-Policy, Allow, Accept-Post, X-Response-Time";
+const ANSWER_HEADERS: &str = "Memdb-Position, Memdb-Acks, Memdb-Replayed, Memdb-Lag, Memdb-Next, ETag, Retry-After, \
+     RateLimit, RateLimit-Policy, Allow, Accept-Post, X-Response-Time";
 /// For so many seconds a browser need not ask again whether it may.
 const PREFLIGHT_SECONDS: u32 = 600;
 /// Of what a client calls itself, so much is told back.

@@ -93,8 +93,8 @@ fn too_much(refusal: BudgetRefusal) -> ApiError {
             "clients have not taken as many long answers yet as may be; ask again, or for fewer words".into()
         }
         BudgetRefusal::Address { share, .. } => format!(
-            "this address has not taken its share of long answers yet, {share} bytes; take them, or ask for fewer words; \
-             {BEHIND_A_PROXY}"
+            "this address has not taken its share of long answers yet, {share} bytes; take them, or ask for fewer \
+             words; {BEHIND_A_PROXY}"
         ),
     };
     ApiError::new(ErrorKind::RankingBusy, detail)

@@ -116,7 +116,7 @@ impl RouteRequest {
         self.header(FORWARDED)
     }
 
-    /// What a node asks for, if it is one that asks.
+    /// The request of a node; none if a client asks.
     pub(super) fn of_node(&self) -> Option<NodeRequest> {
         NodeRequest::of(&self.method, &self.headers)
     }

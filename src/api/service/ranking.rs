@@ -99,8 +99,8 @@ async fn walked(
         let after = after.as_ref().map(|(count, word)| (*count, word.as_str()));
         let ranked = current.reader.ranking_of_all(&namespace, &RankingQuery { n, prefix: &prefix, after });
         ranked.ok_or_else(|| {
-            let detail = "more counts change than can be followed while all words are looked at; ask again later, or for \
-                          up to 1,000 words without prefix and after, which are always at hand";
+            let detail = "more counts change than can be followed while all words are looked at; ask again later, or \
+                          for up to 1,000 words without prefix and after, which are always at hand";
             ApiError::new(ErrorKind::RankingBusy, detail)
         })
     })

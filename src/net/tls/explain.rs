@@ -20,8 +20,8 @@ pub(super) fn certificate_refusal(error: &io::Error) -> Option<String> {
             "the client refuses this node's certificate, which has expired".to_owned()
         }
         rustls::Error::AlertReceived(AlertDescription::UnknownCA) => {
-            "the client refuses this node's certificate, whose authority it does not know: nodes and memdb know those of \
-             --tls-ca"
+            "the client refuses this node's certificate, whose authority it does not know: nodes and memdb know those \
+             of --tls-ca"
                 .to_owned()
         }
         rustls::Error::AlertReceived(

@@ -25,7 +25,7 @@ use testkit::tls::{AUTHORITY, connect};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsConnector, rustls::ClientConfig};
 
-/// What is spoken on a connection, and who reads it.
+/// The protocol of a connection, and who reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     FastPath,
@@ -54,7 +54,7 @@ pub const TRANSPORTS: [Transport; 6] = [
 /// Those of HTTP/1.
 pub const HTTP1_TRANSPORTS: &[Transport] = TRANSPORTS.split_at(4).0;
 
-/// What a client of each protocol believes and offers. Sessions are resumed, as those of any client are.
+/// The beliefs and offers of a client of each protocol. Sessions are resumed, as those of any client are.
 static CONFIGS: LazyLock<[Arc<ClientConfig>; 2]> = LazyLock::new(|| {
     [&b"http/1.1"[..], b"h2"].map(|protocol| {
         let mut config = (**AUTHORITY.client(None).config()).clone();

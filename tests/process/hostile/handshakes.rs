@@ -36,7 +36,7 @@ fn half_a_handshake(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Whether the node has closed a connection on which it sends nothing.
+/// Returns whether the node has closed a connection on which it sends nothing.
 fn has_ended(stream: &TcpStream) -> bool {
     stream.set_nonblocking(true).expect("a socket");
     !stream.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)

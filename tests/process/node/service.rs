@@ -1,4 +1,4 @@
-//! What a service manager hears of a node, by a socket that stands for systemd's.
+//! Messages of a node to a service manager, by a socket that stands for systemd's.
 
 use parking_lot::Mutex;
 use rustix::process::Signal;

@@ -1,4 +1,4 @@
-//! What another implementation of TLS is answered: `openssl s_client`, where it is installed.
+//! The answers to another implementation of TLS: `openssl s_client`, where it is installed.
 
 use super::address;
 use crate::faults::starved::skipped;

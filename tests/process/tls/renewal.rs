@@ -99,12 +99,12 @@ impl Clients {
     }
 }
 
-/// How often a node has said that it has read its certificate.
+/// Counts how often a node has said that it has read its certificate.
 fn renewals(node: &Node) -> usize {
     node.said().matches("read anew: the certificate in").count()
 }
 
-/// How often it has read all that it reads at a SIGHUP.
+/// Counts how often it has read all that it reads at a SIGHUP.
 fn reloads(node: &Node) -> usize {
     node.said().matches("read anew: nothing has changed part=\"settings\"").count()
 }

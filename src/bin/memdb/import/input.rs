@@ -1,4 +1,4 @@
-//! What `memdb import` reads: a file twice, first to look through it, then to cut it into batches; a pipe once.
+//! The inputs of `memdb import`: a file is read twice, to look through it and then to cut it into batches; a pipe once.
 
 use crate::output::CommandError;
 use flate2::read::MultiGzDecoder;
@@ -74,7 +74,7 @@ impl OpenInput {
     }
 }
 
-/// What a file held when it was looked through.
+/// The content of a file when it was looked through.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SeenFile {
     pub(super) sums: ImportSums,

@@ -19,7 +19,7 @@ const TELL_EVERY: Duration = Duration::from_millis(500);
 pub struct ProgressView<'a> {
     bar: ProgressBar,
     file: &'a Path,
-    /// What the input holds, if it is known.
+    /// The sums of the input, if they are known.
     total: Option<ImportSums>,
     /// The time of the last line of JSON; none where none are wanted.
     told: Option<Instant>,
