@@ -113,9 +113,11 @@ impl ImportBatcher {
         let mut done = Vec::new();
         match item {
             ImportItem::Count { namespace, word, amount } => {
-                let is_same = matches!(&self.open, Some(ImportBatch { namespace: of, content: BatchContent::Amounts(all), .. })
-                    if *of == namespace && all.len() < IMPORT_BATCH_WORDS && self.size < IMPORT_BATCH_BYTES);
-                if !is_same {
+                let has_room = self.open_in(&namespace).is_some_and(|open| match &open.content {
+                    BatchContent::Amounts(all) => all.len() < IMPORT_BATCH_WORDS && self.size < IMPORT_BATCH_BYTES,
+                    _ => false,
+                });
+                if !has_room {
                     done.extend(self.end());
                     self.begin(namespace, BatchContent::Amounts(BTreeMap::new()), line);
                 }
@@ -129,9 +131,12 @@ impl ImportBatcher {
             }
             ImportItem::Entry(entry) if entry.kind == CollectionKind::Cache => {
                 let json = entry.json();
-                let is_same = matches!(&self.open, Some(ImportBatch { namespace: of, content: BatchContent::Entries(_), items, .. })
-                    if *of == entry.namespace && *items < IMPORT_BATCH_ENTRIES as u64 && self.size + json.len() < IMPORT_BATCH_ENTRY_BYTES);
-                if !is_same || self.keys.contains(&entry.key) {
+                let has_room = self.open_in(&entry.namespace).is_some_and(|open| {
+                    matches!(open.content, BatchContent::Entries(_))
+                        && open.items < IMPORT_BATCH_ENTRIES as u64
+                        && self.size + json.len() < IMPORT_BATCH_ENTRY_BYTES
+                });
+                if !has_room || self.keys.contains(&entry.key) {
                     done.extend(self.end());
                     self.begin(entry.namespace.clone(), BatchContent::Entries(String::new()), line);
                 }
@@ -160,6 +165,11 @@ impl ImportBatcher {
         batch.number = *number;
         *number += 1;
         Some(batch)
+    }
+
+    /// The open batch, if it is one of this namespace.
+    fn open_in(&self, namespace: &str) -> Option<&ImportBatch> {
+        self.open.as_ref().filter(|open| open.namespace == namespace)
     }
 
     fn begin(&mut self, namespace: String, content: BatchContent, line: u64) {
@@ -205,7 +215,7 @@ pub enum ImportRefusal {
         /// True if this try, or one before it, may have been applied.
         is_unknown: bool,
     },
-    /// What comes from a pipe is not what came before under its name.
+    /// A pipe gives another text than the one that came before under its name.
     #[error(
         "lines {} to {}: another text was imported under this name, {difference}; give this one, or only what is \
          missing of it, a name of its own",
