@@ -326,8 +326,8 @@ pub(super) const SETTINGS: &[SettingSpec] = &[
         name: "namespace-quota",
         value_name: "NAME=QUOTA",
         defaults: leading!(NONE),
-        help: "The most that a namespace may hold, such as tickets=words:1000000,bytes:64MiB; * is each that is not named; \
-               may be repeated; more is answered 507; none: any amount",
+        help: "The most that a namespace may hold, such as tickets=words:1000000,bytes:64MiB; * is each that is not \
+               named; may be repeated; more is answered 507; none: any amount",
         repeats: true,
         ..ROW
     },

@@ -134,8 +134,8 @@ struct ImportSource<'a> {
 #[allow(clippy::disallowed_methods, reason = "randomness is drawn here and handed in")]
 pub fn run(arguments: &ImportArguments) -> CommandResult {
     if arguments.files.iter().filter(|path| is_pipe(path)).count() > 1 {
-        let usage = "one pipe at a time is remembered by a name: import the others by commands of their own, each with a \
-                     --name";
+        let usage = "one pipe at a time is remembered by a name: import the others by commands of their own, \
+                     each with a --name";
         return Err(CommandError::Usage(usage.to_owned()));
     }
     let timeout = Duration::from_secs(arguments.timeout);
